@@ -1,0 +1,56 @@
+//! How the enqueuer's process ends, whatever happens to it.
+//!
+//! Postfix's pipe(8) takes exit status 0 as delivered, 75 (`EX_TEMPFAIL`) and death by a signal as "try again", nearly
+//! every other status as a bounce, and its own time limit as a bounce too. A bounce here is a lost request and a mail to
+//! a sender who may be forged. Hence:
+//!
+//! * the first output is a line that begins with `4.3.0`: with it Postfix defers whatever the exit status says;
+//! * there are two ways out, [`EXIT_DELIVERED`] and [`EXIT_DEFER`];
+//! * a panic on any thread ends the process with [`EXIT_DEFER`];
+//! * a thread of its own ends the process at the deadline, even while another hangs in a system call.
+
+use std::{io::Write, process, time::Duration};
+
+/// Postfix may forget the mail.
+pub const EXIT_DELIVERED: i32 = 0;
+/// `EX_TEMPFAIL` of sysexits.h: Postfix keeps the mail and tries again.
+pub const EXIT_DEFER: i32 = 75;
+
+/// Prints the line that turns every later failure into a deferral, and makes panics end in one.
+pub fn promise_to_defer() {
+    say("4.3.0 not finished");
+    std::panic::set_hook(Box::new(|panic| {
+        // The place only: a panic's message can quote what was worked on.
+        let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
+        defer(&format!("panic at {place}"));
+    }));
+}
+
+/// Ends the process with [`EXIT_DEFER`] when `deadline` has passed.
+///
+/// # Errors
+/// The system's, if there can be no thread; nothing was taken then.
+pub fn defer_at(deadline: Duration) -> std::io::Result<()> {
+    let watch = move || {
+        std::thread::sleep(deadline);
+        defer("deadline passed");
+    };
+    std::thread::Builder::new().name("deadline".into()).spawn(watch).map(drop)
+}
+
+/// Ends the process; Postfix keeps the mail and logs `why`.
+pub fn defer(why: &str) -> ! {
+    say(&format!("4.3.0 {why}"));
+    process::exit(EXIT_DEFER)
+}
+
+/// Ends the process; the queue has the mail.
+pub fn delivered() -> ! {
+    process::exit(EXIT_DELIVERED)
+}
+
+/// Postfix reads both outputs as one; a reader that is gone must not change how we end.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

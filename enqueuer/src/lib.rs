@@ -1,0 +1,164 @@
+//! From Postfix to the queue, in as few steps as can be: a mail and its envelope become one [`Envelope`] on the queue.
+//!
+//! A mail too big for the queue goes to the store first. Nothing is read, judged or changed: the bytes travel as they
+//! came. `Ok` from [`enqueue`] means that the queue has the mail durably; anything else means that Postfix keeps it.
+//!
+//! The order matters. The object is stored before the message is put: a crash between the two leaves an object that
+//! nobody points to (it expires), never a message without its mail. A crash after the put and before Postfix hears of it
+//! makes Postfix deliver again, with the same request key, which the worker's ledger answers once.
+
+#![forbid(unsafe_code)]
+
+pub mod handover;
+
+use bytes::Bytes;
+use replyfleet::{
+    clock::UnixMillis,
+    envelope::{ClaimCheck, Envelope, Facts, Mail, mail_key, request_key},
+    keyed::Secret,
+    queue::{Queue, QueueError},
+    store::{ObjectName, Store, StoreError},
+};
+
+/// What Postfix says of a mail beside its bytes; the names are those of pipe(8)'s macros.
+#[derive(Clone, Debug, Default)]
+pub struct Handover {
+    /// `${sender}`; empty for the null sender.
+    pub sender: String,
+    /// `${original_recipient}`: RCPT TO before aliasing.
+    pub original_recipient: String,
+    /// `${client_address}`.
+    pub client_address: String,
+    /// `${client_hostname}`; Postfix says `unknown` where it could not verify one.
+    pub client_hostname: String,
+    /// `${client_helo}`.
+    pub client_helo: String,
+    /// `${client_protocol}`.
+    pub client_protocol: String,
+    /// `${queue_id}`.
+    pub queue_id: String,
+}
+
+/// Where enqueued mail goes.
+pub struct Destination<'a> {
+    /// The queue.
+    pub queue: &'a dyn Queue,
+    /// The store for mail too big for the queue.
+    pub store: &'a dyn Store,
+    /// The bucket in it.
+    pub claim_check_bucket: &'a str,
+    /// A larger mail goes to the store.
+    pub inline_bytes_max: usize,
+}
+
+/// Why a mail was not enqueued. Whatever it is, Postfix keeps the mail.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// The queue did not take it.
+    #[error("{0}")]
+    Queue(#[from] QueueError),
+    /// The store did not take it.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The settings name a bucket that cannot be.
+    #[error("store.claim_check_bucket: {0}")]
+    Bucket(String),
+}
+
+/// The envelope's facts for a mail that `host` took at `arrived`.
+pub fn facts(secret: &Secret, host: &str, handover: &Handover, arrived: UnixMillis) -> Facts {
+    Facts {
+        request_key: request_key(secret, host, &handover.queue_id, &handover.original_recipient),
+        mail_key: mail_key(secret, host, &handover.queue_id),
+        mail_from: handover.sender.clone(),
+        rcpt_to: handover.original_recipient.clone(),
+        client_address: handover.client_address.clone(),
+        client_name: match handover.client_hostname.as_str() {
+            "unknown" => String::new(),
+            name => name.to_owned(),
+        },
+        helo: handover.client_helo.clone(),
+        protocol: handover.client_protocol.clone(),
+        tls: String::new(), // pipe(8) has no macro for it
+        queue_id: handover.queue_id.clone(),
+        host: host.to_owned(),
+        arrived,
+    }
+}
+
+/// Puts a mail on the queue.
+///
+/// # Errors
+/// [`EnqueueError`]; the mail may or may not be on the queue then, and is to be delivered again.
+pub async fn enqueue(destination: &Destination<'_>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
+    if mail.len() <= destination.inline_bytes_max {
+        let envelope = Envelope { facts, mail: Mail::Inline(mail) };
+        match destination.queue.put(&envelope).await {
+            // A queue that takes less than the settings say: the claim check serves as well.
+            Err(QueueError::TooBig { .. }) => {
+                let Envelope { facts, mail: Mail::Inline(mail) } = envelope else { unreachable!("made inline above") };
+                put_with_claim_check(destination, facts, mail).await
+            }
+            other => Ok(other?),
+        }
+    } else {
+        put_with_claim_check(destination, facts, mail).await
+    }
+}
+
+async fn put_with_claim_check(destination: &Destination<'_>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
+    // One object for each delivery: the recipient of a mail who is answered first must not take it from the others.
+    let object = ObjectName::new(destination.claim_check_bucket, &format!("mail/{}", facts.request_key)).map_err(EnqueueError::Bucket)?;
+    let claim = ClaimCheck::new(object.clone(), &mail);
+    destination.store.put(&object, mail).await?;
+    destination.queue.put(&Envelope { facts, mail: Mail::Stored(claim) }).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use replyfleet::{queue::spool::SpoolQueue, store::Fetched, store::dir::DirStore};
+
+    use super::*;
+
+    fn handover() -> Handover {
+        Handover {
+            sender: "someone@example.org".into(),
+            original_recipient: "get@example.com".into(),
+            client_hostname: "unknown".into(),
+            queue_id: "4XyZ".into(),
+            ..Handover::default()
+        }
+    }
+
+    async fn enqueue_and_receive(mail: &'static [u8]) -> (Envelope, DirStore, tempfile::TempDir) {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let queue = SpoolQueue::open(&dir.path().join("spool"), Duration::from_secs(60)).expect("spool");
+        let store = DirStore::open(&dir.path().join("store")).expect("store");
+        let secret = Secret::from_text("0123456789abcdef0123456789abcdef").expect("long enough");
+        let destination = Destination { queue: &queue, store: &store, claim_check_bucket: "claims", inline_bytes_max: 100 };
+        let facts = facts(&secret, "mx1", &handover(), UnixMillis(1));
+        enqueue(&destination, facts, Bytes::from_static(mail)).await.expect("enqueued");
+        let deliveries = queue.receive(10, Duration::ZERO).await.expect("received");
+        assert_eq!(deliveries.len(), 1);
+        (Envelope::decode(&deliveries[0].wire).expect("decodes"), store, dir)
+    }
+
+    #[tokio::test]
+    async fn a_small_mail_travels_with_its_envelope() {
+        let (envelope, _store, _dir) = enqueue_and_receive(b"\xff\0\r\n.\r\n").await;
+        assert_eq!(envelope.mail, Mail::Inline(Bytes::from_static(b"\xff\0\r\n.\r\n")));
+        assert_eq!(envelope.facts.client_name, "", "'unknown' is Postfix's word for none");
+    }
+
+    #[tokio::test]
+    async fn a_big_mail_travels_as_a_claim_check() {
+        let (envelope, store, _dir) = enqueue_and_receive(&[0xfe; 101]).await;
+        let Mail::Stored(claim) = envelope.mail else { panic!("stored") };
+        let Fetched::Changed(mail, _) = store.get(&claim.object, None).await.expect("object") else { panic!("changed") };
+        claim.verify(&mail).expect("the bytes are the same");
+        assert!(!claim.object.key().contains("someone"), "no name speaks of the requester");
+    }
+}

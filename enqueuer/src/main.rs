@@ -1,0 +1,139 @@
+//! `replyfleet-enqueue`: run by Postfix's pipe(8) once for each mail and recipient.
+//!
+//! Reads the mail from standard input and the envelope from its arguments, puts both on the queue, and exits with 0
+//! after the queue has taken them durably, else with 75. [`handover`](replyfleet_enqueuer::handover) says why never
+//! with anything else.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    io::{IsTerminal, Read},
+    path::PathBuf,
+};
+
+use bytes::Bytes;
+use clap::Parser;
+use replyfleet::{clock::UnixMillis, ground::Ground, settings::Settings, telemetry::chain};
+use replyfleet_enqueuer::{
+    Destination, Handover, enqueue, facts,
+    handover::{defer, defer_at, delivered, promise_to_defer},
+};
+
+/// Takes one mail from Postfix and puts it on the queue.
+///
+/// Exits with 0 when the queue has the mail, else with 75, on which Postfix keeps it. Run by pipe(8) in master.cf:
+///
+///   argv=/usr/bin/replyfleet-enqueue --sender=${sender} --original-recipient=${original_recipient}
+///     --client-address=${client_address} --client-hostname=${client_hostname} --client-helo=${client_helo}
+///     --client-protocol=${client_protocol} --queue-id=${queue_id}
+#[derive(Parser)]
+#[command(name = "replyfleet-enqueue", version, verbatim_doc_comment)]
+struct Arguments {
+    /// The file of settings.
+    #[arg(long, default_value = replyfleet::settings::DEFAULT_PATH)]
+    config: PathBuf,
+    /// MAIL FROM; empty for the null sender.
+    #[arg(long)]
+    sender: String,
+    /// RCPT TO before aliasing.
+    #[arg(long)]
+    original_recipient: String,
+    /// The client's IP address.
+    #[arg(long, default_value = "")]
+    client_address: String,
+    /// The client's verified host name.
+    #[arg(long, default_value = "")]
+    client_hostname: String,
+    /// The client's HELO or EHLO argument.
+    #[arg(long, default_value = "")]
+    client_helo: String,
+    /// SMTP or ESMTP.
+    #[arg(long, default_value = "")]
+    client_protocol: String,
+    /// Postfix's queue id.
+    #[arg(long)]
+    queue_id: String,
+}
+
+fn main() {
+    help_for_people();
+    promise_to_defer();
+    let arguments = arguments();
+    let settings = Settings::load(&arguments.config).unwrap_or_else(|error| defer(&chain(&error)));
+    // From here on the process ends in time, whatever hangs.
+    defer_at(settings.enqueuer.deadline_s.duration()).unwrap_or_else(|error| defer(&format!("no deadline thread: {error}")));
+    let mail = read_mail(settings.enqueuer.mail_bytes_max.get());
+    // One thread: a runtime with workers would cost more than the mail.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.unwrap_or_else(|error| defer(&format!("no runtime: {error}")));
+    match runtime.block_on(hand_over(arguments, &settings, mail)) {
+        Ok(()) => delivered(),
+        Err(why) => defer(&why),
+    }
+}
+
+async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes) -> Result<(), String> {
+    let secret = settings.secret().map_err(|error| chain(&error))?;
+    let ground = Ground::open(settings, false).await.map_err(|error| chain(&error))?;
+    let host = match &settings.enqueuer.host {
+        Some(host) => host.clone(),
+        None => host_name()?,
+    };
+    let handover = Handover {
+        sender: arguments.sender,
+        original_recipient: arguments.original_recipient,
+        client_address: arguments.client_address,
+        client_hostname: arguments.client_hostname,
+        client_helo: arguments.client_helo,
+        client_protocol: arguments.client_protocol,
+        queue_id: arguments.queue_id,
+    };
+    let destination = Destination {
+        queue: ground.queue.as_ref(),
+        store: ground.store.as_ref(),
+        claim_check_bucket: &settings.store.claim_check_bucket,
+        inline_bytes_max: settings.queue.inline_bytes_max.get(),
+    };
+    let facts = facts(&secret, &host, &handover, UnixMillis::now());
+    enqueue(&destination, facts, mail).await.map_err(|error| chain(&error))
+}
+
+/// A person who asks for help gets it with status 0. Postfix cannot ask: it always gives more than one argument, and
+/// what a stranger wrote stands behind a `=`.
+fn help_for_people() {
+    let mut arguments = std::env::args_os().skip(1);
+    let asks = matches!(arguments.next().as_deref().and_then(|first| first.to_str()), Some("--help" | "-h" | "--version" | "-V"));
+    if asks && arguments.next().is_none() && std::io::stdout().is_terminal() | !is_under_postfix() {
+        Arguments::parse();
+    }
+}
+
+/// pipe(8) sets this in the environment of what it runs.
+fn is_under_postfix() -> bool {
+    std::env::var_os("MAIL_CONFIG").is_some()
+}
+
+/// Reads the arguments; bytes that are not UTF-8 become U+FFFD: such an address cannot be answered, but its mail is kept.
+fn arguments() -> Arguments {
+    let lossy = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    // clap's own text would quote the arguments.
+    Arguments::try_parse_from(lossy).unwrap_or_else(|error| defer(&format!("bad arguments in master.cf: {:?}", error.kind())))
+}
+
+fn read_mail(bytes_max: usize) -> Bytes {
+    let mut mail = Vec::with_capacity(16 << 10);
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    match std::io::stdin().lock().take(limit + 1).read_to_end(&mut mail) {
+        Err(error) => defer(&format!("cannot read the mail: {error}")),
+        Ok(read) if read > bytes_max => {
+            defer(&format!("the mail is larger than enqueuer.mail_bytes_max = {bytes_max}; lower Postfix's message_size_limit"))
+        }
+        Ok(_) => Bytes::from(mail),
+    }
+}
+
+/// The machine's name, part of the request key: two MXs may give out the same queue id.
+fn host_name() -> Result<String, String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(|error| format!("enqueuer.host: not set, and no host name: {error}"))?;
+    Ok(name.trim().to_owned())
+}

@@ -1,0 +1,61 @@
+//! Opens what the settings name: the queue, the store, and the AWS account that either may be in.
+//!
+//! Nothing is asked of a distant service here; a queue that is away shows at the first use, a wrong path shows now.
+
+use std::sync::Arc;
+
+use crate::{
+    aws::Aws,
+    queue::{self, Queue},
+    settings::{QueueUrl, Settings, SettingsError, StoreUrl},
+    store::{self, Store},
+};
+
+/// What a program's `main` needs open before it can work with the queue and the store.
+#[derive(Clone)]
+pub struct Ground {
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The AWS account, if queue or store or sender is there.
+    pub aws: Option<Arc<Aws>>,
+}
+
+/// Why the queue or the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum GroundError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("queue.url: {0}")]
+    Queue(#[from] queue::QueueError),
+    #[error("store.url: {0}")]
+    Store(#[from] store::StoreError),
+}
+
+impl Ground {
+    /// Opens queue and store as the settings name them. `needs_aws` says that something else will use the account.
+    ///
+    /// # Errors
+    /// [`GroundError`], with the settings' key.
+    pub async fn open(settings: &Settings, needs_aws: bool) -> Result<Self, GroundError> {
+        let is_aws = needs_aws || matches!(settings.queue.url, QueueUrl::Sqs(_)) || settings.store.url == StoreUrl::S3;
+        let aws = if is_aws { Some(Arc::new(Aws::load(&settings.aws).await?)) } else { None };
+        let visibility = settings.queue.visibility_s.duration();
+        let queue: Arc<dyn Queue> = match (&settings.queue.url, &aws) {
+            (QueueUrl::Sqs(url), Some(aws)) => {
+                let dead_letter_url = settings.queue.dead_letter_url.as_deref().unwrap_or_default();
+                Arc::new(queue::sqs::SqsQueue::new(aws, url, dead_letter_url, visibility, settings.queue.message_bytes_max.get()))
+            }
+            (QueueUrl::Spool(dir), _) => Arc::new(queue::spool::SpoolQueue::open(dir, visibility)?),
+            (QueueUrl::Sqs(_), None) => unreachable!("an SQS queue loads the account"),
+        };
+        let store: Arc<dyn Store> = match (&settings.store.url, &aws) {
+            (StoreUrl::S3, Some(aws)) => Arc::new(store::s3::S3Store::new(aws, settings.aws.endpoint_url.is_some())),
+            (StoreUrl::Dir(dir), _) => Arc::new(store::dir::DirStore::open(dir)?),
+            (StoreUrl::S3, None) => unreachable!("S3 loads the account"),
+        };
+        Ok(Self { queue, store, aws })
+    }
+}

@@ -1,0 +1,131 @@
+//! The queue between the MX and the workers: put, receive, extend, settle.
+//!
+//! A message is *visible* until it is received, then invisible for the visibility time-out, during which its receiver
+//! may extend, and ends by being deleted, released or parked. A receiver that dies says nothing: its messages become
+//! visible again. Delivery is at least once on both implementations; the worker's ledger makes it once.
+//!
+//! Two implementations hold one contract (`tests/contract/queue.rs`): [`spool`], a directory on one machine, and
+//! [`sqs`], Amazon SQS.
+
+pub mod spool;
+pub mod sqs;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{clock::UnixMillis, envelope::Envelope};
+
+/// What came of a queue call.
+pub type Result<T> = std::result::Result<T, QueueError>;
+
+/// Why a queue call failed; the variants differ in what the caller does.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Network, throttling, a full disk, a time-out: try again later.
+    #[error("the queue is not available: {0}")]
+    Unavailable(String),
+    /// Wrong URL, missing permission: trying again will not help until someone acts.
+    #[error("the queue refuses: {0}")]
+    Refused(String),
+    /// The message does not fit; it must go through the store.
+    #[error("the message has {bytes} bytes, the queue takes at most {max}")]
+    TooBig {
+        /// Size as the queue counts it.
+        bytes: usize,
+        /// The queue's limit.
+        max: usize,
+    },
+    /// The receipt's time ran out and the message is somebody else's, or gone.
+    #[error("the receipt is stale")]
+    StaleReceipt,
+}
+
+/// The handle of one receipt of one message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt(pub(crate) String);
+
+/// One receipt of one message.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What travels; decoded by the worker, which parks what it cannot read.
+    pub wire: Bytes,
+    /// With which it is extended and settled.
+    pub receipt: Receipt,
+    /// How often the message was received, this time included.
+    pub receive_count: u32,
+}
+
+/// How a message's stay with a receiver ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Done: remove it.
+    Delete,
+    /// Make it visible again after the delay (at most [`RELEASE_DELAY_MAX`]).
+    Release(Duration),
+    /// Move it to the dead letters, with a word from a closed vocabulary that says why.
+    Park(&'static str),
+}
+
+/// The longest delay of a release: the longest visibility time-out of SQS is 12 hours *from receipt*, so stay below.
+pub const RELEASE_DELAY_MAX: Duration = Duration::from_secs(11 * 3600);
+
+/// How many messages one receive returns, and one batch call carries, at most (SQS's own limit).
+pub const BATCH_MAX: usize = 10;
+
+/// How full a queue is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that a receive would return.
+    pub visible: u64,
+    /// Messages that were released with a delay that still runs.
+    pub delayed: u64,
+    /// Messages with a receiver.
+    pub in_flight: u64,
+    /// When the oldest waiting message was put, where the queue knows.
+    pub oldest: Option<UnixMillis>,
+}
+
+/// A parked message as the operator may see it: never its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// The queue's own handle, for replay.
+    pub id: String,
+    /// Why it was parked.
+    pub reason: String,
+    /// When, where the queue knows.
+    pub parked: Option<UnixMillis>,
+    /// Bytes of the message as it travels.
+    pub bytes: u64,
+    /// How often it was received before.
+    pub receive_count: u32,
+}
+
+/// The seam. Implementations are shared by all tasks of a process.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Puts a message. `Ok` means that it is durable: it survives a crash of this process and of the queue's host.
+    async fn put(&self, envelope: &Envelope) -> Result<()>;
+
+    /// Receives up to `max` (at most [`BATCH_MAX`]) messages, waiting up to `wait` for the first.
+    ///
+    /// A call that was started must be awaited to its end: one that is dropped may have received messages, which would
+    /// then be invisible for a whole visibility time-out.
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
+
+    /// Starts the visibility time-out of each message anew; the results are in the order of the receipts.
+    async fn extend(&self, receipts: &[Receipt]) -> Vec<Result<()>>;
+
+    /// Ends the receiver's hold on each message; the results are in the order of the settlements.
+    async fn settle(&self, settlements: &[(Delivery, Settlement)]) -> Vec<Result<()>>;
+
+    /// How full it is; on SQS an approximation.
+    async fn depth(&self) -> Result<Depth>;
+
+    /// Up to `max` parked messages, oldest first where the queue has an order.
+    async fn parked(&self, max: usize) -> Result<Vec<Parked>>;
+
+    /// For how long a received message stays invisible unless extended.
+    fn visibility(&self) -> Duration;
+}

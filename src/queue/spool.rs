@@ -1,0 +1,337 @@
+//! A directory as a queue, for one machine: what the embedded default runs on.
+//!
+//! ```text
+//! tmp/<id>                       being written; a crash leaves it here and nobody was told "accepted"
+//! new/<due>-<id>.<receives>      waiting; <due> is the millisecond from which it may be received
+//! cur/<id>.<receives>            with a receiver; the file's mtime is when its lease ends
+//! parked/<parked>-<id>.<receives>.<reason>
+//! ```
+//! `<id>` is the millisecond of arrival and 64 random bits; nothing in a name speaks of a requester. A file's content is
+//! the envelope's wire form. `ls` shows all there is to know.
+//!
+//! * **Accepted** means written, fsynced, renamed into `new/`, and the directory fsynced.
+//! * **Claimed** means renamed into `cur/` with the receive count one up. A rename has one winner, so several processes
+//!   may share the directory. A receipt is the name in `cur/`: once the lease ended and another receiver renamed the
+//!   file, the old receipt names nothing and is stale.
+//! * **Crash**: `kill -9` of a receiver leaves the file in `cur/`; it is claimed again when its lease has ended.
+//!   No rename after the first needs an fsync: undone by a power cut, it only brings a message back.
+//!
+//! All processes must run as one user (only a file's owner may set its mtime).
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File, FileTimes},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
+
+use super::{BATCH_MAX, Delivery, Depth, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement};
+use crate::{clock::UnixMillis, durable, envelope::Envelope, keyed::hex};
+
+/// How often a waiting receive looks. A look at an empty directory costs some ten microseconds.
+const POLL_EVERY: Duration = Duration::from_millis(50);
+/// How long a listing of `new/` is used before it is read again, so that what was released early is found in time.
+const LISTING_FRESH: Duration = Duration::from_secs(1);
+/// How often `cur/` is searched for ended leases.
+const LEASE_SCAN_EVERY: Duration = Duration::from_millis(500);
+/// A file in `tmp/` that is older belongs to a writer that died (Maildir's own rule is 36 hours).
+const ABANDONED_AFTER: Duration = Duration::from_secs(36 * 3600);
+/// The longest file is bounded by the MX's `message_size_limit`; this only keeps a stray file out of memory.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// A spool directory.
+#[derive(Clone)]
+pub struct SpoolQueue(Arc<Spool>);
+
+struct Spool {
+    dir: PathBuf,
+    visibility: Duration,
+    listing: Mutex<Listing>,
+}
+
+/// Names in `new/`, in order of their due time, as of `read_at`.
+#[derive(Default)]
+struct Listing {
+    names: VecDeque<String>,
+    read_at: Option<Instant>,
+    leases_scanned_at: Option<Instant>,
+}
+
+impl SpoolQueue {
+    /// Opens the spool at `dir`, creating it where it is missing.
+    ///
+    /// # Errors
+    /// [`QueueError::Refused`] if the directory cannot be created or written.
+    pub fn open(dir: &Path, visibility: Duration) -> Result<Self> {
+        for sub in ["tmp", "new", "cur", "parked"] {
+            let path = dir.join(sub);
+            durable::create_dir(&path).map_err(|error| QueueError::Refused(format!("cannot create {}: {error}", path.display())))?;
+        }
+        Ok(Self(Arc::new(Spool { dir: dir.to_owned(), visibility, listing: Mutex::default() })))
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Spool) -> T + Send + 'static) -> Result<T> {
+        let spool = Arc::clone(&self.0);
+        spawn_blocking(move || work(&spool)).await.map_err(|error| QueueError::Unavailable(format!("spool task ended: {error}")))
+    }
+
+    /// Runs `work` on each item in the blocking pool, in order; all fail together if the pool is gone.
+    async fn run_each<T: Send + 'static>(&self, items: Vec<T>, work: impl Fn(&Spool, T) -> Result<()> + Send + 'static) -> Vec<Result<()>> {
+        let count = items.len();
+        match self.run(move |spool| items.into_iter().map(|item| work(spool, item)).collect()).await {
+            Ok(results) => results,
+            Err(error) => (0..count).map(|_| Err(QueueError::Unavailable(error.to_string()))).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl Queue for SpoolQueue {
+    async fn put(&self, envelope: &Envelope) -> Result<()> {
+        let wire = envelope.encode();
+        self.run(move |spool| spool.put(&wire)).await?
+    }
+
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let received = self.run(move |spool| spool.receive(max.min(BATCH_MAX))).await??;
+            if !received.is_empty() || tokio::time::Instant::now() >= deadline {
+                return Ok(received);
+            }
+            tokio::time::sleep(POLL_EVERY.min(deadline - tokio::time::Instant::now())).await;
+        }
+    }
+
+    async fn extend(&self, receipts: &[Receipt]) -> Vec<Result<()>> {
+        self.run_each(receipts.to_vec(), |spool, receipt| spool.extend(&receipt)).await
+    }
+
+    async fn settle(&self, settlements: &[(Delivery, Settlement)]) -> Vec<Result<()>> {
+        let items = settlements.iter().map(|(delivery, settlement)| (delivery.receipt.clone(), *settlement)).collect();
+        self.run_each(items, |spool, (receipt, settlement)| spool.settle(&receipt, settlement)).await
+    }
+
+    async fn depth(&self) -> Result<Depth> {
+        self.run(Spool::depth).await?
+    }
+
+    async fn parked(&self, max: usize) -> Result<Vec<Parked>> {
+        self.run(move |spool| spool.parked(max)).await?
+    }
+
+    fn visibility(&self) -> Duration {
+        self.0.visibility
+    }
+}
+
+impl Spool {
+    fn put(&self, wire: &[u8]) -> Result<()> {
+        let now = UnixMillis::now();
+        let mut random = [0; 8];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| QueueError::Unavailable("no random numbers".into()))?;
+        let id = format!("{:013}_{}", now.0, hex(&random));
+        let waiting = Waiting { due: now, id: id.clone(), receives: 0 };
+        durable::write_file(&self.dir.join("tmp").join(id), &self.new_path(&waiting.name()), wire).map_err(unavailable("write to"))
+    }
+
+    fn receive(&self, max: usize) -> Result<Vec<Delivery>> {
+        // Poisoned: a panic while listing leaves a shorter listing, which is read again soon.
+        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        if listing.leases_scanned_at.is_none_or(|at| at.elapsed() >= LEASE_SCAN_EVERY) {
+            self.release_ended_leases()?;
+            listing.leases_scanned_at = Some(Instant::now());
+        }
+        let mut received = Vec::new();
+        let mut is_reread = false;
+        while received.len() < max {
+            let is_stale = listing.read_at.is_none_or(|at| at.elapsed() >= LISTING_FRESH);
+            if (listing.names.is_empty() || is_stale) && !is_reread {
+                is_reread = true;
+                let mut names = names_in(&self.dir.join("new"))?;
+                names.sort_unstable();
+                listing.names = names.into();
+                listing.read_at = Some(Instant::now());
+            }
+            let Some(name) = listing.names.pop_front() else { break };
+            let Some(waiting) = Waiting::parse(&name) else { continue };
+            if waiting.due > UnixMillis::now() {
+                listing.names.clear(); // sorted by due time: the rest is not due either
+                break;
+            }
+            received.extend(self.claim(&name, &waiting)?);
+        }
+        Ok(received)
+    }
+
+    /// Renames a waiting file into `cur/` and reads it; `None` if another receiver was faster.
+    fn claim(&self, name: &str, waiting: &Waiting) -> Result<Option<Delivery>> {
+        let held = Held { id: waiting.id.clone(), receives: waiting.receives + 1 };
+        let (from, to) = (self.new_path(name), self.cur_path(&held.name()));
+        // The lease is written before the rename: from its first moment in cur/ the file has a lease that runs.
+        match self.set_lease(&from).and_then(|()| fs::rename(&from, &to)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            claimed => claimed.map_err(unavailable("claim in"))?,
+        }
+        let bytes = fs::metadata(&to).map_err(unavailable("read from"))?.len();
+        let wire = if bytes > FILE_BYTES_MAX { Vec::new() } else { fs::read(&to).map_err(unavailable("read from"))? };
+        Ok(Some(Delivery { wire: Bytes::from(wire), receive_count: held.receives, receipt: Receipt(held.name()) }))
+    }
+
+    fn extend(&self, receipt: &Receipt) -> Result<()> {
+        let path = self.cur_path(&receipt.0);
+        self.set_lease(&path).map_err(stale_or_unavailable)?;
+        // The lease was set on the file, whatever its name is by now: is it still ours?
+        fs::symlink_metadata(&path).map(drop).map_err(stale_or_unavailable)
+    }
+
+    fn settle(&self, receipt: &Receipt, settlement: Settlement) -> Result<()> {
+        let path = self.cur_path(&receipt.0);
+        let held = Held::parse(&receipt.0).ok_or(QueueError::StaleReceipt)?;
+        let now = UnixMillis::now();
+        match settlement {
+            Settlement::Delete => fs::remove_file(&path),
+            Settlement::Release(delay) => {
+                let due = now + delay.min(RELEASE_DELAY_MAX);
+                fs::rename(&path, self.new_path(&Waiting { due, id: held.id, receives: held.receives }.name()))
+            }
+            Settlement::Park(reason) => {
+                let name = format!("{:013}-{}.{}.{reason}", now.0, held.id, held.receives);
+                fs::rename(&path, self.dir.join("parked").join(name))
+            }
+        }
+        .map_err(stale_or_unavailable)
+    }
+
+    /// Puts what is in `cur/` without a living receiver back into `new/`, due now.
+    fn release_ended_leases(&self) -> Result<()> {
+        let now = UnixMillis::now();
+        for name in names_in(&self.dir.join("cur"))? {
+            let path = self.cur_path(&name);
+            let Some(held) = Held::parse(&name) else { continue };
+            let Ok(lease_end) = fs::symlink_metadata(&path).and_then(|file| file.modified()) else { continue };
+            if UnixMillis::from(lease_end) <= now {
+                let back = Waiting { due: now, id: held.id, receives: held.receives };
+                let _ = fs::rename(&path, self.new_path(&back.name())); // gone: another receiver was faster
+            }
+        }
+        for name in names_in(&self.dir.join("tmp"))? {
+            let path = self.dir.join("tmp").join(name);
+            let age = fs::symlink_metadata(&path).and_then(|file| file.modified()).map(|at| now.since(at.into()));
+            if age.is_ok_and(|age| age > ABANDONED_AFTER) {
+                let _ = fs::remove_file(path); // its writer died before it said "accepted"
+            }
+        }
+        Ok(())
+    }
+
+    fn depth(&self) -> Result<Depth> {
+        let now = UnixMillis::now();
+        let mut depth = Depth { in_flight: names_in(&self.dir.join("cur"))?.len() as u64, ..Depth::default() };
+        for waiting in names_in(&self.dir.join("new"))?.iter().filter_map(|name| Waiting::parse(name)) {
+            if waiting.due > now {
+                depth.delayed += 1
+            } else {
+                depth.visible += 1
+            }
+            depth.oldest = [depth.oldest, arrival(&waiting.id)].into_iter().flatten().min();
+        }
+        Ok(depth)
+    }
+
+    fn parked(&self, max: usize) -> Result<Vec<Parked>> {
+        let mut names = names_in(&self.dir.join("parked"))?;
+        names.sort_unstable();
+        let found = names.into_iter().filter_map(|name| {
+            let (parked, rest) = name.split_once('-')?;
+            let (held, reason) = rest.rsplit_once('.')?;
+            let held = Held::parse(held)?;
+            let bytes = fs::metadata(self.dir.join("parked").join(&name)).ok()?.len();
+            Some(Parked {
+                reason: reason.to_owned(),
+                parked: parked.parse().ok().map(UnixMillis),
+                bytes,
+                receive_count: held.receives,
+                id: name.clone(),
+            })
+        });
+        Ok(found.take(max).collect())
+    }
+
+    fn set_lease(&self, path: &Path) -> io::Result<()> {
+        let lease_end = UnixMillis::now() + self.visibility;
+        File::open(path)?.set_times(FileTimes::new().set_modified(lease_end.to_system_time()))
+    }
+
+    fn new_path(&self, name: &str) -> PathBuf {
+        self.dir.join("new").join(name)
+    }
+
+    fn cur_path(&self, name: &str) -> PathBuf {
+        self.dir.join("cur").join(name)
+    }
+}
+
+/// A name in `new/`.
+struct Waiting {
+    due: UnixMillis,
+    id: String,
+    receives: u32,
+}
+
+impl Waiting {
+    fn name(&self) -> String {
+        format!("{:013}-{}.{}", self.due.0, self.id, self.receives)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let (due, rest) = name.split_once('-')?;
+        let Held { id, receives } = Held::parse(rest)?;
+        Some(Self { due: UnixMillis(due.parse().ok()?), id, receives })
+    }
+}
+
+/// A name in `cur/`.
+struct Held {
+    id: String,
+    receives: u32,
+}
+
+impl Held {
+    fn name(&self) -> String {
+        format!("{}.{}", self.id, self.receives)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let (id, receives) = name.rsplit_once('.')?;
+        Some(Self { id: id.to_owned(), receives: receives.parse().ok()? })
+    }
+}
+
+fn arrival(id: &str) -> Option<UnixMillis> {
+    id.split_once('_')?.0.parse().ok().map(UnixMillis)
+}
+
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().into_string().ok())).collect::<io::Result<Vec<_>>>();
+    // A name that is not UTF-8 is not one of ours; neither is a dot file.
+    let names = read().map_err(unavailable("list"))?.into_iter().flatten();
+    Ok(names.filter(|name| !name.starts_with('.')).collect())
+}
+
+fn unavailable(doing: &'static str) -> impl Fn(io::Error) -> QueueError {
+    move |error| QueueError::Unavailable(format!("cannot {doing} the spool: {error}"))
+}
+
+fn stale_or_unavailable(error: io::Error) -> QueueError {
+    match error.kind() {
+        io::ErrorKind::NotFound => QueueError::StaleReceipt,
+        _ => unavailable("change")(error),
+    }
+}

@@ -1,0 +1,329 @@
+//! Amazon SQS as the queue: a standard queue and, beside it, one for the dead letters.
+//!
+//! A body is the base64 of the envelope's wire form: SQS takes only XML's characters, mail is bytes. Everything that
+//! speaks of the requester is in the body; the attributes hold only counts and words from closed vocabularies.
+//! `ReceiveMessage` is bounded by a time-out a little over its long poll, because the SDK would wait for ever on a
+//! connection that went silent. Every entry of a batch answer's `Failed` list becomes that message's error.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::{
+    Client,
+    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+    types::{
+        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
+        MessageSystemAttributeName, QueueAttributeName,
+    },
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+
+use super::{BATCH_MAX, Delivery, Depth, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement};
+use crate::{
+    aws::{Aws, Fault, HttpStatus, fault},
+    clock::UnixMillis,
+    envelope::Envelope,
+};
+
+/// Attribute of a parked message: why.
+const REASON: &str = "replyfleet-reason";
+/// Attribute of a parked message: how often it was received before.
+const RECEIVES: &str = "replyfleet-receives";
+/// The longest long poll (SQS's limit).
+const WAIT_MAX: Duration = Duration::from_secs(20);
+/// How much longer than its long poll a receive may take.
+const RECEIVE_GRACE: Duration = Duration::from_secs(5);
+/// For how long a look at the dead letters hides them from the next look.
+const LOOK_HIDES_S: i32 = 2;
+
+/// An SQS queue with its dead-letter queue.
+pub struct SqsQueue {
+    client: Client,
+    url: String,
+    dead_letter_url: String,
+    visibility: Duration,
+    message_bytes_max: usize,
+}
+
+impl SqsQueue {
+    /// The queue at `url`. Nothing is asked of it yet.
+    pub fn new(aws: &Aws, url: &str, dead_letter_url: &str, visibility: Duration, message_bytes_max: usize) -> Self {
+        Self { client: Client::new(aws.config()), url: url.to_owned(), dead_letter_url: dead_letter_url.to_owned(), visibility, message_bytes_max }
+    }
+
+    /// Sends the dead letter first and deletes after: a crash between the two makes a second dead letter, never none.
+    async fn park(&self, delivery: &Delivery, reason: &'static str) -> Result<()> {
+        self.client
+            .send_message()
+            .queue_url(&self.dead_letter_url)
+            .message_body(BASE64_STANDARD.encode(&delivery.wire))
+            .message_attributes(REASON, text_attribute(reason)?)
+            .message_attributes(RECEIVES, text_attribute(&delivery.receive_count.to_string())?)
+            .send()
+            .await
+            .map_err(queue_error)?;
+        let deleted = self.client.delete_message().queue_url(&self.url).receipt_handle(&delivery.receipt.0).send().await;
+        deleted.map(drop).map_err(queue_error)
+    }
+
+    async fn change_visibility(&self, changes: &[(&Receipt, Duration)]) -> Vec<Result<()>> {
+        let entry = |(index, (receipt, timeout)): (usize, &(&Receipt, Duration))| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(&receipt.0)
+                .visibility_timeout(seconds(*timeout))
+                .build()
+        };
+        let mut results = Vec::with_capacity(changes.len());
+        for batch in changes.chunks(BATCH_MAX) {
+            let entries = batch.iter().enumerate().map(entry).collect::<std::result::Result<_, _>>();
+            let answer = match entries {
+                Ok(entries) => {
+                    let call = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
+                    call.send().await.map(|output| output.failed).map_err(queue_error)
+                }
+                Err(error) => Err(QueueError::Refused(error.to_string())),
+            };
+            results.extend(per_entry(batch.len(), answer));
+        }
+        results
+    }
+
+    async fn delete(&self, receipts: &[&Receipt]) -> Vec<Result<()>> {
+        let entry =
+            |(index, receipt): (usize, &&Receipt)| DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(&receipt.0).build();
+        let mut results = Vec::with_capacity(receipts.len());
+        for batch in receipts.chunks(BATCH_MAX) {
+            let entries = batch.iter().enumerate().map(entry).collect::<std::result::Result<_, _>>();
+            let answer = match entries {
+                Ok(entries) => {
+                    let call = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
+                    call.send().await.map(|output| output.failed).map_err(queue_error)
+                }
+                Err(error) => Err(QueueError::Refused(error.to_string())),
+            };
+            results.extend(per_entry(batch.len(), answer));
+        }
+        results
+    }
+}
+
+#[async_trait]
+impl Queue for SqsQueue {
+    async fn put(&self, envelope: &Envelope) -> Result<()> {
+        let body = BASE64_STANDARD.encode(envelope.encode());
+        if body.len() > self.message_bytes_max {
+            return Err(QueueError::TooBig { bytes: body.len(), max: self.message_bytes_max });
+        }
+        self.client.send_message().queue_url(&self.url).message_body(body).send().await.map(drop).map_err(queue_error)
+    }
+
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let wait = wait.min(WAIT_MAX);
+        let limits = TimeoutConfig::builder().operation_attempt_timeout(wait + RECEIVE_GRACE).build();
+        let output = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(i32::try_from(max.clamp(1, BATCH_MAX)).unwrap_or(1))
+            .wait_time_seconds(seconds(wait))
+            .visibility_timeout(seconds(self.visibility))
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .customize()
+            .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(limits).retry_config(RetryConfig::disabled()))
+            .send()
+            .await
+            .map_err(queue_error)?;
+        Ok(output.messages.unwrap_or_default().iter().map(delivery).collect())
+    }
+
+    async fn extend(&self, receipts: &[Receipt]) -> Vec<Result<()>> {
+        let changes: Vec<_> = receipts.iter().map(|receipt| (receipt, self.visibility)).collect();
+        self.change_visibility(&changes).await
+    }
+
+    async fn settle(&self, settlements: &[(Delivery, Settlement)]) -> Vec<Result<()>> {
+        let (mut deletes, mut releases) = (Vec::new(), Vec::new());
+        let mut results: Vec<Result<()>> = Vec::with_capacity(settlements.len());
+        for (index, (delivery, settlement)) in settlements.iter().enumerate() {
+            let result = match settlement {
+                Settlement::Delete => {
+                    deletes.push((index, &delivery.receipt));
+                    Ok(())
+                }
+                Settlement::Release(delay) => {
+                    releases.push((index, (&delivery.receipt, (*delay).min(RELEASE_DELAY_MAX))));
+                    Ok(())
+                }
+                Settlement::Park(reason) => self.park(delivery, reason).await,
+            };
+            results.push(result);
+        }
+        let (delete_indices, receipts): (Vec<_>, Vec<_>) = deletes.into_iter().unzip();
+        let (release_indices, changes): (Vec<_>, Vec<_>) = releases.into_iter().unzip();
+        let deleted = self.delete(&receipts).await;
+        let released = self.change_visibility(&changes).await;
+        let batched = delete_indices.into_iter().zip(deleted).chain(release_indices.into_iter().zip(released));
+        for (index, result) in batched {
+            results[index] = result;
+        }
+        results
+    }
+
+    async fn depth(&self) -> Result<Depth> {
+        use QueueAttributeName::{
+            ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesDelayed as Delayed, ApproximateNumberOfMessagesNotVisible as Held,
+        };
+        let call = self.client.get_queue_attributes().queue_url(&self.url);
+        let output = call.set_attribute_names(Some(vec![Visible, Delayed, Held])).send().await.map_err(queue_error)?;
+        let attributes = output.attributes.unwrap_or_default();
+        let count = |name| attributes.get(&name).and_then(|value| value.parse().ok()).unwrap_or_default();
+        // SQS tells the age of the oldest message only through CloudWatch (ApproximateAgeOfOldestMessage).
+        Ok(Depth { visible: count(Visible), delayed: count(Delayed), in_flight: count(Held), oldest: None })
+    }
+
+    async fn parked(&self, max: usize) -> Result<Vec<Parked>> {
+        let mut found: Vec<Parked> = Vec::new();
+        while found.len() < max {
+            let output = self
+                .client
+                .receive_message()
+                .queue_url(&self.dead_letter_url)
+                .max_number_of_messages(i32::try_from((max - found.len()).min(BATCH_MAX)).unwrap_or(1))
+                .visibility_timeout(LOOK_HIDES_S)
+                .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+                .message_attribute_names(REASON)
+                .message_attribute_names(RECEIVES)
+                .send()
+                .await
+                .map_err(queue_error)?;
+            let messages = output.messages.unwrap_or_default();
+            let seen_again = messages.iter().any(|message| found.iter().any(|parked| Some(parked.id.as_str()) == message.message_id()));
+            if messages.is_empty() || seen_again {
+                break;
+            }
+            found.extend(messages.iter().map(parked));
+        }
+        Ok(found)
+    }
+
+    fn visibility(&self) -> Duration {
+        self.visibility
+    }
+}
+
+fn delivery(message: &Message) -> Delivery {
+    let body = message.body().unwrap_or_default();
+    // What is not base64 is not ours: it travels on as it is, cannot be decoded, and is parked whole.
+    let wire = BASE64_STANDARD.decode(body).unwrap_or_else(|_| body.as_bytes().to_vec());
+    let receive_count = message
+        .attributes()
+        .and_then(|attributes| attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount))
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1);
+    Delivery { wire: Bytes::from(wire), receipt: Receipt(message.receipt_handle().unwrap_or_default().to_owned()), receive_count }
+}
+
+fn parked(message: &Message) -> Parked {
+    let attribute = |name: &str| message.message_attributes().and_then(|all| all.get(name)).and_then(|value| value.string_value());
+    let sent = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+    Parked {
+        id: message.message_id().unwrap_or_default().to_owned(),
+        // Moved by SQS's own redrive, not by a worker.
+        reason: attribute(REASON).unwrap_or("received_too_often").to_owned(),
+        parked: sent.and_then(|millis| millis.parse().ok()).map(UnixMillis),
+        bytes: message.body().unwrap_or_default().len() as u64,
+        receive_count: attribute(RECEIVES).and_then(|count| count.parse().ok()).unwrap_or_default(),
+    }
+}
+
+/// One result per entry of a batch call: an answer may fail some entries and do the others.
+fn per_entry(count: usize, answer: Result<Vec<BatchResultErrorEntry>>) -> Vec<Result<()>> {
+    match answer {
+        Ok(failed) => (0..count)
+            .map(|index| match failed.iter().find(|entry| entry.id() == index.to_string()) {
+                None => Ok(()),
+                Some(entry) => Err(entry_error(entry)),
+            })
+            .collect(),
+        Err(error) => {
+            let text = error.to_string();
+            let again =
+                || if matches!(error, QueueError::Refused(_)) { QueueError::Refused(text.clone()) } else { QueueError::Unavailable(text.clone()) };
+            (0..count).map(|_| Err(again())).collect()
+        }
+    }
+}
+
+fn entry_error(entry: &BatchResultErrorEntry) -> QueueError {
+    if is_stale(entry.code(), entry.message()) {
+        return QueueError::StaleReceipt;
+    }
+    QueueError::Unavailable(format!("{}: {}", entry.code(), entry.message().unwrap_or("no message")))
+}
+
+/// SQS has several ways to say that a message is no longer ours.
+fn is_stale(code: &str, message: Option<&str>) -> bool {
+    let about_receipt = || message.is_some_and(|text| text.contains("eceipt") || text.contains("not available for visibility"));
+    match code {
+        "ReceiptHandleIsInvalid" | "MessageNotInflight" | "AWS.SimpleQueueService.MessageNotInflight" => true,
+        "InvalidParameterValue" => about_receipt(),
+        _ => false,
+    }
+}
+
+fn queue_error<E, R>(error: SdkError<E, R>) -> QueueError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug + HttpStatus + 'static,
+{
+    if let SdkError::ServiceError(service) = &error
+        && is_stale(service.err().code().unwrap_or_default(), service.err().message())
+    {
+        return QueueError::StaleReceipt;
+    }
+    match fault(&error) {
+        (Fault::Refused, text) => QueueError::Refused(text),
+        // A repeated put makes a second message with the same request key, which the ledger absorbs.
+        (Fault::NotDone | Fault::Ambiguous, text) => QueueError::Unavailable(text),
+    }
+}
+
+fn text_attribute(value: &str) -> Result<MessageAttributeValue> {
+    let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+    attribute.map_err(|error| QueueError::Refused(error.to_string()))
+}
+
+fn seconds(duration: Duration) -> i32 {
+    // Upwards: a release "in 300 ms" must not become "at once".
+    i32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failed_entry_is_its_own_messages_error() {
+        let entry = |id: &str, code: &str| BatchResultErrorEntry::builder().id(id).sender_fault(true).code(code).build().expect("complete");
+        let results = per_entry(3, Ok(vec![entry("1", "InternalError"), entry("2", "ReceiptHandleIsInvalid")]));
+        assert!(results[0].is_ok());
+        assert!(matches!(results[1], Err(QueueError::Unavailable(_))));
+        assert!(matches!(results[2], Err(QueueError::StaleReceipt)));
+    }
+
+    #[test]
+    fn a_refused_batch_refuses_every_entry() {
+        let results = per_entry(2, Err(QueueError::Refused("AccessDenied".into())));
+        assert!(results.iter().all(|result| matches!(result, Err(QueueError::Refused(text)) if text == "the queue refuses: AccessDenied")));
+    }
+
+    #[test]
+    fn a_short_delay_is_rounded_up_to_a_second() {
+        for (millis, want) in [(0, 0), (1, 1), (300, 1), (1000, 1), (1001, 2)] {
+            assert_eq!(seconds(Duration::from_millis(millis)), want);
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! The settings: one TOML file for all programs, and three secrets from the environment.
+//!
+//! Read once, in `main`, and passed down; nothing else reads a file of settings or an environment variable. An unknown
+//! key, a value out of its range or a relative path is refused with file, line and key: a service that starts with half
+//! its settings is worse than one that does not start. `docs/replyfleet.toml` documents every key and is parsed by a
+//! test that fails if one is missing there.
+
+mod value;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+pub use value::{Count, QueueUrl, Redacted, Seconds, StoreUrl};
+
+use crate::keyed::{Secret, SecretError};
+
+/// Where every program looks unless `--config` names another file.
+pub const DEFAULT_PATH: &str = "/etc/replyfleet/replyfleet.toml";
+
+/// Overrides `secret_key_file` with the key itself.
+pub const ENV_SECRET_KEY: &str = "REPLYFLEET_SECRET_KEY";
+/// Overrides `database.url`, which may hold a password.
+pub const ENV_DATABASE_URL: &str = "REPLYFLEET_DATABASE_URL";
+/// The password for `send.SMTP.user`; there is no key for it in the file.
+pub const ENV_SMTP_PASSWORD: &str = "REPLYFLEET_SMTP_PASSWORD";
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file cannot be read.
+    #[error("{key}: cannot read {path}")]
+    File {
+        /// The key that names the file, or "settings" for the file of settings itself.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not valid; the text names line, column, key and what was expected.
+    #[error("{path}: {text}")]
+    Invalid {
+        /// The file.
+        path: String,
+        /// What is wrong, and where.
+        text: String,
+    },
+    /// A value that is valid by itself cannot be used.
+    #[error("{key}: {text}")]
+    Value {
+        /// The key.
+        key: String,
+        /// What is wrong with its value.
+        text: String,
+    },
+    /// The secret key cannot be used.
+    #[error("secret_key_file: {0}")]
+    Secret(#[from] SecretError),
+}
+
+impl SettingsError {
+    pub(crate) fn file(key: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::File { key, path: path.display().to_string(), source }
+    }
+
+    /// An error about the value of `key`.
+    pub fn value(key: &str, text: &str) -> Self {
+        Self::Value { key: key.to_owned(), text: text.to_owned() }
+    }
+}
+
+/// All settings. The keys are documented in `docs/replyfleet.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// A file with the installation's secret; [`ENV_SECRET_KEY`] overrides it.
+    pub secret_key_file: Option<PathBuf>,
+    /// What each program logs.
+    #[serde(default)]
+    pub log: LogSettings,
+    /// What is done to prove who sent a request.
+    pub authentication: Authentication,
+    /// The queue.
+    pub queue: QueueSettings,
+    /// The store.
+    pub store: StoreSettings,
+    /// Where the catalogue lies in the store.
+    pub catalogue: CatalogueSettings,
+    /// The AWS account, where queue, store or sender use one.
+    #[serde(default)]
+    pub aws: AwsSettings,
+    /// The enqueuer.
+    #[serde(default)]
+    pub enqueuer: EnqueuerSettings,
+    /// The worker.
+    pub worker: WorkerSettings,
+    /// The ledger's database.
+    pub database: DatabaseSettings,
+    /// Who gets no answer.
+    #[serde(default)]
+    pub screen: ScreenSettings,
+    /// How many answers a sender may have.
+    #[serde(default)]
+    pub allowance: AllowanceSettings,
+    /// What every reply has in common.
+    pub reply: ReplySettings,
+    /// How replies leave, by the catalogue's `send_method`.
+    pub send: SendSettings,
+    #[serde(skip)]
+    secret_key: Option<Redacted>,
+}
+
+/// What is logged, to standard error.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// From which level on.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// The least severe level that is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For reading at a terminal.
+    Text,
+}
+
+/// Sender authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authentication {
+    /// No check: whoever forges a From address makes us mail it. Said in the log at every start.
+    Off,
+}
+
+/// The queue.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueSettings {
+    /// `spool:DIR` or the URL of an SQS queue.
+    pub url: QueueUrl,
+    /// The URL of the SQS dead-letter queue; a spool has its own.
+    pub dead_letter_url: Option<String>,
+    /// How long a received message stays invisible unless its worker extends it.
+    #[serde(default = "default_visibility")]
+    pub visibility_s: Seconds<2, 43_200>,
+    /// A larger mail goes through the store.
+    #[serde(default = "default_inline_bytes_max")]
+    pub inline_bytes_max: Count<0, 780_000>,
+    /// The largest message that the SQS queue takes (its attribute `MaximumMessageSize`).
+    #[serde(default = "default_message_bytes_max")]
+    pub message_bytes_max: Count<1_024, 1_048_576>,
+}
+
+fn default_visibility() -> Seconds<2, 43_200> {
+    Seconds::new(120)
+}
+/// In base64 and with its envelope still under the 262,144 bytes that older queues take.
+fn default_inline_bytes_max() -> Count<0, 780_000> {
+    Count::new(190_000)
+}
+fn default_message_bytes_max() -> Count<1_024, 1_048_576> {
+    Count::new(262_144)
+}
+
+/// The store.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// `dir:DIR` or `s3:`.
+    pub url: StoreUrl,
+    /// The bucket for mails too big for the queue.
+    #[serde(default = "default_claim_check_bucket")]
+    pub claim_check_bucket: String,
+}
+
+fn default_claim_check_bucket() -> String {
+    "claim-check".into()
+}
+
+/// Where the catalogue lies.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogueSettings {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// How often it and the attachments are looked at for a new version.
+    #[serde(default = "default_refresh")]
+    pub refresh_s: Seconds<1, 86_400>,
+}
+
+fn default_refresh() -> Seconds<1, 86_400> {
+    Seconds::new(60)
+}
+
+/// The AWS account.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AwsSettings {
+    /// The region; else `AWS_REGION` or the instance's own.
+    pub region: Option<String>,
+    /// Another endpoint for all services (an emulator, a VPC endpoint).
+    pub endpoint_url: Option<String>,
+    /// A PEM file with the only certificate authorities to trust for AWS; else the system's.
+    pub trusted_roots_file: Option<PathBuf>,
+}
+
+/// The enqueuer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EnqueuerSettings {
+    /// When the enqueuer gives up by itself, so that Postfix keeps the mail. Postfix *bounces* at its own time limit.
+    pub deadline_s: Seconds<1, 600>,
+    /// The largest mail that is taken; a larger one is deferred until someone raises this or Postfix's limit is lowered.
+    pub mail_bytes_max: Count<1_024, 67_108_864>,
+    /// The MX's name in envelopes; else the machine's host name.
+    pub host: Option<String>,
+}
+
+impl Default for EnqueuerSettings {
+    fn default() -> Self {
+        Self { deadline_s: Seconds::new(60), mail_bytes_max: Count::new(40 << 20), host: None }
+    }
+}
+
+/// The worker.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// How many messages are worked on at a time.
+    #[serde(default = "default_slots")]
+    pub slots: Count<1, 1_000>,
+    /// Where the last good catalogue and the attachments are kept.
+    pub cache_dir: PathBuf,
+    /// How long messages in hand may take after SIGTERM.
+    #[serde(default = "default_stop_timeout")]
+    pub stop_timeout_s: Seconds<1, 3_600>,
+    /// A message that was received more often is parked.
+    #[serde(default = "default_receives_max")]
+    pub receives_max: Count<1, 1_000>,
+}
+
+fn default_slots() -> Count<1, 1_000> {
+    Count::new(32)
+}
+fn default_stop_timeout() -> Seconds<1, 3_600> {
+    Seconds::new(60)
+}
+fn default_receives_max() -> Count<1, 1_000> {
+    Count::new(50)
+}
+
+/// The ledger's database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// `sqlite:FILE`.
+    pub url: Redacted,
+}
+
+/// Who gets no answer, beyond the rules that always hold.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScreenSettings {
+    /// Addresses and domains (with their sub-domains) that get no answer.
+    pub block: Vec<String>,
+    /// Domains of mail farms that get no answer.
+    pub mail_farms: Vec<String>,
+    /// Whether a mail from `postmaster@` may be answered.
+    pub answer_postmaster: bool,
+    /// Header fields in which our own MX's filter says `yes` for spam or a virus. The topmost of each counts.
+    pub filter_headers: Vec<String>,
+    /// The largest mail that is read.
+    pub mail_bytes_max: Count<1_024, 67_108_864>,
+    /// An older request is not answered any more.
+    pub age_max_s: Seconds<60, 1_209_600>,
+}
+
+impl Default for ScreenSettings {
+    fn default() -> Self {
+        Self {
+            block: Vec::new(),
+            mail_farms: Vec::new(),
+            answer_postmaster: false,
+            filter_headers: Vec::new(),
+            mail_bytes_max: Count::new(10 << 20),
+            age_max_s: Seconds::new(4 * 86_400),
+        }
+    }
+}
+
+/// How many answers a sender may have.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AllowanceSettings {
+    /// Answered requests per sender within the window.
+    pub answers_per_sender: Count<0, 1_000_000>,
+    /// The window, which slides.
+    pub window_s: Seconds<1, 2_678_400>,
+}
+
+impl Default for AllowanceSettings {
+    fn default() -> Self {
+        Self { answers_per_sender: Count::new(3), window_s: Seconds::new(86_400) }
+    }
+}
+
+/// What every reply has in common.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplySettings {
+    /// The name beside the From address.
+    #[serde(default)]
+    pub from_name: String,
+    /// The Subject where the catalogue names none. Nothing of the request is in it.
+    #[serde(default = "default_subject")]
+    pub subject: String,
+    /// Where bounces go: `LOCAL@DOMAIN`, sent as `LOCAL+TOKEN@DOMAIN` with a token for each reply.
+    pub bounce_address: String,
+}
+
+fn default_subject() -> String {
+    "Your request".into()
+}
+
+/// The senders by `send_method`. Each must be set that the catalogue uses.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SendSettings {
+    /// What serves `"send_method": "SES"`.
+    #[serde(rename = "SES")]
+    pub ses: Option<SenderSettings>,
+    /// What serves `"send_method": "SMTP"`.
+    #[serde(rename = "SMTP")]
+    pub smtp: Option<SenderSettings>,
+}
+
+/// One way for replies to leave.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum SenderSettings {
+    /// Amazon SES v2.
+    Ses {
+        /// The configuration set to send with.
+        configuration_set: Option<String>,
+    },
+    /// An SMTP relay.
+    Smtp(SmtpSettings),
+    /// A Maildir: each reply becomes a file in it.
+    Maildir {
+        /// The Maildir, made where it is missing.
+        dir: PathBuf,
+    },
+}
+
+/// An SMTP relay.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmtpSettings {
+    /// Its host name, as its certificate has it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: SmtpTls,
+    /// A PEM file with the only certificate authorities to trust; else the system's.
+    pub trusted_roots_file: Option<PathBuf>,
+    /// The user to authenticate as; the password comes from [`ENV_SMTP_PASSWORD`].
+    pub user: Option<String>,
+    /// How many connections at most.
+    #[serde(default = "default_connections")]
+    pub connections_max: Count<1, 1_000>,
+    /// How long one mail may take from MAIL FROM to the answer after the final dot.
+    #[serde(default = "default_timeout")]
+    pub timeout_s: Seconds<1, 600>,
+    #[serde(skip)]
+    password: Option<Redacted>,
+}
+
+impl SmtpSettings {
+    /// The password, if the environment has one.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_ref().map(Redacted::expose)
+    }
+}
+
+fn default_connections() -> Count<1, 1_000> {
+    Count::new(8)
+}
+fn default_timeout() -> Seconds<1, 600> {
+    Seconds::new(120)
+}
+
+/// How an SMTP connection is protected. There is no "if offered": a relay that stops offering TLS is an attack or a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpTls {
+    /// In clear. For a relay on this machine only: the host must be a loopback address or `localhost`.
+    None,
+    /// STARTTLS with a verified certificate, or no mail (ports 25, 587).
+    Starttls,
+    /// TLS from the first byte with a verified certificate (port 465).
+    Implicit,
+}
+
+impl SenderSettings {
+    /// The longest that one attempt to send takes; the ledger's claim on a reply outlives it.
+    pub fn timeout(&self) -> Duration {
+        match self {
+            SenderSettings::Smtp(smtp) => smtp.timeout_s.duration(),
+            SenderSettings::Ses { .. } | SenderSettings::Maildir { .. } => Duration::from_secs(60),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file and the environment's secrets.
+    ///
+    /// # Errors
+    /// [`SettingsError`] with file, line, key and what was expected.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path).map_err(|source| SettingsError::file("settings", path, source))?;
+        Self::parse(&text, &path.display().to_string(), |name| std::env::var(name).ok())
+    }
+
+    /// Reads settings from `text`, which lies in the file `path`; `env` gives an environment variable's value.
+    ///
+    /// # Errors
+    /// As for [`Settings::load`].
+    pub fn parse(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let invalid = |text: String| SettingsError::Invalid { path: path.to_owned(), text };
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+        let is_in_file = |section: &str, key: &str| table.get(section).and_then(|value| value.get(key)).is_some();
+        let mut text = text.to_owned();
+        let database_url = env(ENV_DATABASE_URL);
+        if database_url.is_some() && !is_in_file("database", "url") {
+            // So that the file need not hold a placeholder for what only the environment knows.
+            text.push_str(if table.contains_key("database") { "" } else { "\n[database]\nurl = \"sqlite:\"\n" });
+        }
+        let mut settings: Settings = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        if let Some(url) = database_url {
+            settings.database.url = Redacted::new(url);
+        }
+        settings.secret_key = env(ENV_SECRET_KEY).map(Redacted::new);
+        for sender in [&mut settings.send.ses, &mut settings.send.smtp].into_iter().flatten() {
+            if let SenderSettings::Smtp(smtp) = sender {
+                smtp.password = env(ENV_SMTP_PASSWORD).map(Redacted::new);
+            }
+        }
+        settings.check().map_err(|error| invalid(error.to_string()))?;
+        Ok(settings)
+    }
+
+    /// The installation's secret.
+    ///
+    /// # Errors
+    /// [`SettingsError::Secret`] if it cannot be read, is too short, or is readable by everyone.
+    pub fn secret(&self) -> Result<Secret, SettingsError> {
+        match (&self.secret_key, &self.secret_key_file) {
+            (Some(text), _) => Ok(Secret::from_text(text.expose())?),
+            (None, Some(path)) => Ok(Secret::from_file(path)?),
+            (None, None) => Err(SettingsError::value("secret_key_file", &format!("not set, and neither is the environment's {ENV_SECRET_KEY}"))),
+        }
+    }
+
+    /// What no single value can show.
+    fn check(&self) -> Result<(), SettingsError> {
+        let is_sqs = matches!(self.queue.url, QueueUrl::Sqs(_));
+        if is_sqs && self.queue.dead_letter_url.is_none() {
+            return Err(SettingsError::value("queue.dead_letter_url", "missing; an SQS queue needs a queue for its dead letters"));
+        }
+        if !is_sqs && self.queue.dead_letter_url.is_some() {
+            return Err(SettingsError::value("queue.dead_letter_url", "a spool keeps its dead letters in its own folder parked/; remove this key"));
+        }
+        for (key, path) in self.paths() {
+            if !path.is_absolute() {
+                return Err(SettingsError::value(
+                    key,
+                    &format!("{} must be an absolute path: Postfix runs the enqueuer in its own folder", path.display()),
+                ));
+            }
+        }
+        for (method, sender) in [("SES", &self.send.ses), ("SMTP", &self.send.smtp)] {
+            if let Some(SenderSettings::Smtp(smtp)) = sender {
+                smtp.check(method)?;
+            }
+        }
+        let bounce = self.reply.bounce_address.split_once('@');
+        if !bounce.is_some_and(|(local, domain)| !local.is_empty() && !local.contains('+') && domain.contains('.')) {
+            return Err(SettingsError::value("reply.bounce_address", "must be an address LOCAL@DOMAIN without '+'"));
+        }
+        Ok(())
+    }
+
+    fn paths(&self) -> Vec<(&'static str, &Path)> {
+        let mut paths: Vec<(&'static str, &Path)> = vec![("worker.cache_dir", &self.worker.cache_dir)];
+        if let QueueUrl::Spool(dir) = &self.queue.url {
+            paths.push(("queue.url", dir));
+        }
+        if let StoreUrl::Dir(dir) = &self.store.url {
+            paths.push(("store.url", dir));
+        }
+        paths.extend(self.secret_key_file.as_deref().map(|path| ("secret_key_file", path)));
+        paths.extend(self.aws.trusted_roots_file.as_deref().map(|path| ("aws.trusted_roots_file", path)));
+        for (key, sender) in [("send.SES.dir", &self.send.ses), ("send.SMTP.dir", &self.send.smtp)] {
+            if let Some(SenderSettings::Maildir { dir }) = sender {
+                paths.push((key, dir));
+            }
+        }
+        paths
+    }
+}
+
+impl SmtpSettings {
+    fn check(&self, method: &str) -> Result<(), SettingsError> {
+        let is_loopback = self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if self.tls == SmtpTls::None && !is_loopback {
+            let text = format!("\"none\" is for a relay on this machine; for {} set \"starttls\" or \"implicit\"", self.host);
+            return Err(SettingsError::value(&format!("send.{method}.tls"), &text));
+        }
+        if self.user.is_some() && self.password.is_none() {
+            return Err(SettingsError::value(&format!("send.{method}.user"), &format!("needs a password in the environment's {ENV_SMTP_PASSWORD}")));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Authentication::Off => f.write_str("off"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

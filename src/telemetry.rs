@@ -1,0 +1,41 @@
+//! Logging: lines on standard error, for journald. One place decides what may be logged at all.
+//!
+//! Our own lines follow the settings. Other crates log errors only: what an HTTP client or a database driver says at
+//! lower levels can quote what it carries.
+
+use tracing::Level;
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::settings::{LogFormat, LogLevel, LogSettings};
+
+/// Starts logging for this process; a second call changes nothing.
+pub fn init(settings: &LogSettings) {
+    let level = match settings.level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
+    // "replyfleet" is a prefix: it covers replyfleet_worker and the rest.
+    let ours = Targets::new().with_default(Level::ERROR).with_target("replyfleet", level);
+    let layer = match settings.format {
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => fmt::layer().compact().with_target(false).with_writer(std::io::stderr).boxed(),
+    };
+    // An error means that a test already started logging.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(ours)).try_init();
+}
+
+/// An error and its causes as one line, outermost first. A cause that its parent's text already ends with is not repeated.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.replace('\n', " | ")
+}

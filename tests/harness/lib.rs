@@ -1,0 +1,51 @@
+//! What the end-to-end tests share: the built programs, waiting with a deadline, skipping honestly, and worlds of real
+//! daemons that end with their test.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so by panicking")]
+#![forbid(unsafe_code)]
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// A built program of this workspace: tests run beside them (`target/<profile>/deps/<test>`).
+///
+/// # Panics
+/// If it is not built; `tests/run` builds all programs first.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is not built; run: cargo build --workspace", path.display());
+    path
+}
+
+/// The repository's root folder.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+/// Says that a test was skipped, and why. With `CI=true` a skip is a failure.
+///
+/// # Panics
+/// With `CI=true`.
+pub fn skipped(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped under CI: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Waits until `look` returns something, and returns it.
+///
+/// # Panics
+/// After `limit`, with what was waited for.
+pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
