@@ -10,7 +10,6 @@ mod value;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde::Deserialize;
@@ -427,16 +426,6 @@ pub enum SmtpTls {
     Starttls,
     /// TLS from the first byte with a verified certificate (port 465).
     Implicit,
-}
-
-impl SenderSettings {
-    /// The longest that one attempt to send takes; the ledger's claim on a reply outlives it.
-    pub fn timeout(&self) -> Duration {
-        match self {
-            SenderSettings::Smtp(smtp) => smtp.timeout_s.duration(),
-            SenderSettings::Ses { .. } | SenderSettings::Maildir { .. } => Duration::from_secs(60),
-        }
-    }
 }
 
 impl Settings {

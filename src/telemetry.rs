@@ -39,3 +39,11 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text.replace('\n', " | ")
 }
+
+/// Makes a panic say where it happened and nothing else: its message can quote the mail that was worked on.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
+        tracing::error!(place, "panic");
+    }));
+}

@@ -1,1 +1,125 @@
+use super::*;
 
+const EXAMPLE: &str = include_str!("../../docs/replyfleet.toml");
+
+fn parse(text: &str) -> Result<Settings, SettingsError> {
+    Settings::parse(text, "replyfleet.toml", |_| None)
+}
+
+fn error(text: &str) -> String {
+    parse(text).map(drop).expect_err("refused").to_string()
+}
+
+#[test]
+fn the_annotated_example_is_valid() {
+    let settings = parse(EXAMPLE).expect("docs/replyfleet.toml");
+    assert_eq!(settings.queue.url, QueueUrl::Spool("/var/spool/replyfleet".into()));
+    assert_eq!(settings.allowance.answers_per_sender.get(), 3);
+}
+
+#[test]
+fn the_example_documents_every_key_with_its_default() {
+    // With every commented key switched on, it still parses: no key is unknown, none is misspelt.
+    let mut switched_on = String::new();
+    for line in EXAMPLE.lines() {
+        let is_key = line
+            .strip_prefix("# ")
+            .is_some_and(|rest| rest.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
+        let is_for_another_choice = line.starts_with("# kind") || line.starts_with("# dead_letter_url") || line.starts_with("# user");
+        switched_on += if is_key && !is_for_another_choice { &line[2..] } else { line };
+        switched_on.push('\n');
+    }
+    let (all, some) = (parse(&switched_on).expect("every key"), parse(EXAMPLE).expect("the example"));
+    let defaults = |s: &Settings| {
+        format!(
+            "{:?}",
+            (
+                &s.log,
+                &s.queue,
+                &s.store,
+                &s.catalogue.refresh_s,
+                &s.worker,
+                &s.screen.age_max_s,
+                &s.screen.mail_bytes_max,
+                &s.allowance,
+                &s.enqueuer.deadline_s,
+                &s.enqueuer.mail_bytes_max
+            )
+        )
+    };
+    assert_eq!(defaults(&all), defaults(&some), "what the example shows as a default is the default");
+    // And the other way round: every key that the program knows stands in the example. serde lists them when asked for one
+    // that it does not know.
+    for section in
+        ["", "log", "queue", "store", "catalogue", "aws", "enqueuer", "worker", "database", "screen", "allowance", "reply", "send", "send.SMTP"]
+    {
+        let broken = match section {
+            "" => format!("no_such_key = 1\n{EXAMPLE}"),
+            "send" => EXAMPLE.replacen("[send.SES]", "[send]\nno_such_key = 1\n[send.SES]", 1),
+            _ => EXAMPLE.replacen(&format!("[{section}]\n"), &format!("[{section}]\nno_such_key = 1\n"), 1),
+        };
+        let text = error(&broken);
+        let known = text.split_once("expected").expect(&text).1;
+        for key in known.split('`').skip(1).step_by(2) {
+            assert!(
+                EXAMPLE.contains(&format!("{key} ="))
+                    || EXAMPLE.contains(&format!("[{key}]"))
+                    || EXAMPLE.contains(&format!(".{key}]"))
+                    || key == "send",
+                "{section}.{key} is not documented"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_error_names_file_line_key_and_what_was_expected() {
+    let line_of = |key: &str| EXAMPLE.lines().position(|line| line.starts_with(key)).expect(key) + 1;
+    for (from, to, wanted) in [
+        ("bucket = \"catalogue\"", "buckt = \"catalogue\"", vec!["`buckt`", "expected one of", "`bucket`"]),
+        ("answers_per_sender = 3", "answers_per_sender = -1", vec!["answers_per_sender = -1"]),
+        ("answers_per_sender = 3", "answers_per_sender = 1000001", vec!["expected a number from 0 to 1000000"]),
+        ("url = \"spool:/var/spool/replyfleet\"", "url = \"rabbit:x\"", vec!["spool:DIR", "SQS"]),
+        ("authentication = \"off\"", "authentication = \"maybe\"", vec!["`maybe`", "`off`"]),
+        ("# visibility_s = 120", "visibility_s = 0", vec!["expected seconds from 2"]),
+    ] {
+        let text = error(&EXAMPLE.replace(from, to));
+        assert!(text.contains("replyfleet.toml: "), "{text}");
+        assert!(text.contains(&format!("line {}", line_of(from))), "{text}");
+        for word in wanted {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+    assert!(error(&EXAMPLE.replace("authentication = \"off\"", "")).contains("missing field `authentication`"));
+}
+
+#[test]
+fn values_that_do_not_fit_together_are_refused_with_the_key() {
+    for (from, to, wanted) in [
+        ("spool:/var/spool/replyfleet", "https://sqs.example/1/q", "queue.dead_letter_url"),
+        ("spool:/var/spool", "spool:var/spool", "absolute path"),
+        ("host = \"127.0.0.1\"", "host = \"relay.example.com\"", "send.SMTP.tls"),
+        ("# user = \"replyfleet\"", "user = \"replyfleet\"", "REPLYFLEET_SMTP_PASSWORD"),
+        ("bounces@example.com\"", "bounces+x@example.com\"", "reply.bounce_address"),
+    ] {
+        let text = error(&EXAMPLE.replace(from, to));
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+}
+
+#[test]
+fn secrets_come_from_the_environment_and_never_show() {
+    let env = |name: &str| match name {
+        ENV_SECRET_KEY => Some("0123456789abcdef0123456789abcdef".to_owned()),
+        ENV_DATABASE_URL => Some("sqlite:/tmp/hunter2.db".to_owned()),
+        _ => None,
+    };
+    let settings = Settings::parse(EXAMPLE, "replyfleet.toml", env).expect("valid");
+    settings.secret().expect("from the environment");
+    assert_eq!(settings.database.url.expose(), "sqlite:/tmp/hunter2.db");
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("0123456789abcdef"), "{shown}");
+    let without = EXAMPLE.replace("url = \"sqlite:/var/lib/replyfleet/ledger.db\"", "").replace("[database]", "");
+    assert!(Settings::parse(&without, "x", env).is_ok(), "the file need not name what the environment has");
+    assert!(error(&without).contains("missing field `database`"));
+}

@@ -4,10 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so by panicking")]
 #![forbid(unsafe_code)]
 
+pub mod ministack;
+pub mod world;
+
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Why a test's surroundings cannot be had on this machine: the test is skipped.
+#[derive(Debug)]
+pub struct NoWorld(pub String);
 
 /// A built program of this workspace: tests run beside them (`target/<profile>/deps/<test>`).
 ///
@@ -46,6 +56,23 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option
             return found;
         }
         assert!(start.elapsed() < limit, "waited {limit:?} in vain for {what}");
-        std::thread::park_timeout(Duration::from_millis(20));
+        std::thread::park_timeout(LOOK_EVERY);
     }
+}
+
+/// [`wait_for`] where looking is asynchronous.
+///
+/// # Panics
+/// After `limit`, with what was waited for.
+pub async fn eventually<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let looking = async {
+        loop {
+            ticks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| panic!("waited {limit:?} in vain for {what}"))
 }

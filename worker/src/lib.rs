@@ -1,1 +1,31 @@
-//! x
+//! From the queue to a reply: the whole answering domain, in the order of a message's way.
+//!
+//! [`Worker::open`] opens what the settings name; [`Worker::run`] drains the queue until it is told to stop.
+
+#![forbid(unsafe_code)]
+
+mod drain;
+mod lease;
+mod respond;
+
+pub mod request;
+
+pub mod address;
+pub mod catalogue;
+pub mod reason;
+pub mod screen;
+
+pub mod ledger;
+
+pub mod attachments;
+pub mod compose;
+pub mod send;
+
+pub mod outcome;
+
+mod settle;
+
+pub mod metrics;
+mod worker;
+
+pub use worker::{OpenError, Worker, catalogue_object};

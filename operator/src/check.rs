@@ -1,0 +1,115 @@
+//! `replyfleet check`: tries the settings and everything that they name. One line each; ends with 1 if one is wrong.
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use replyfleet::{ground::Ground, settings::Settings, telemetry::chain};
+use replyfleet_worker::{catalogue::keeper, catalogue_object, ledger::Ledger, screen::Policy, send};
+
+/// How long one part may take to answer.
+const PART_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Lines so far, and whether all of them are good.
+struct Report {
+    is_good: bool,
+}
+
+impl Report {
+    fn line(&mut self, part: &str, result: Result<String, String>) {
+        let (mark, text) = match result {
+            Ok(text) => ("ok   ", text),
+            Err(text) => {
+                self.is_good = false;
+                ("WRONG", text)
+            }
+        };
+        println!("{mark}  {part:<12} {text}");
+    }
+
+    async fn ask<T>(&mut self, part: &str, good: impl FnOnce(T) -> String, answer: impl Future<Output = Result<T, String>>) {
+        let answered = tokio::time::timeout(PART_TIMEOUT, answer).await;
+        let result = answered.unwrap_or_else(|_| Err(format!("no answer within {} s", PART_TIMEOUT.as_secs())));
+        self.line(part, result.map(good));
+    }
+
+    fn code(&self) -> ExitCode {
+        if self.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
+    let mut report = Report { is_good: true };
+    let settings = match Settings::load(config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            report.line("settings", Err(chain(&error)));
+            return Ok(report.code());
+        }
+    };
+    report.line("settings", Ok(config.display().to_string()));
+    report.line(
+        "policy",
+        Policy::new(&settings, true).map(|_| format!("authentication = \"{}\": senders are not authenticated", settings.authentication)),
+    );
+    let secret = settings.secret();
+    report.line("secret", secret.as_ref().map(|_| "readable, and only for those who may".into()).map_err(|error| chain(error)));
+
+    let ground = match Ground::open(&settings, send::needs_aws(&settings)).await {
+        Ok(ground) => ground,
+        Err(error) => {
+            report.line("queue, store", Err(chain(&error)));
+            return Ok(report.code());
+        }
+    };
+    let words = |depth: replyfleet::queue::Depth| format!("{} waiting, {} in flight", depth.visible, depth.in_flight);
+    report.ask("queue", words, async { ground.queue.depth().await.map_err(|error| error.to_string()) }).await;
+    let parked = |parked: Vec<_>| format!("{}{} parked", parked.len(), if parked.len() == 10 { " or more" } else { "" });
+    report.ask("dead letters", parked, async { ground.queue.parked(10).await.map_err(|error| error.to_string()) }).await;
+    let bucket = settings.store.claim_check_bucket.clone();
+    let claim_check = async { check_bucket(&settings, &ground, &bucket).await };
+    report.ask("claim check", |()| format!("bucket {bucket}"), claim_check).await;
+
+    let available = send::available(&settings);
+    let catalogue = async {
+        let object = catalogue_object(&settings).map_err(|error| error.to_string())?;
+        keeper::look(ground.store.as_ref(), &object, &available).await.map_err(|error| error.to_string())
+    };
+    let looked = tokio::time::timeout(PART_TIMEOUT, catalogue).await.unwrap_or_else(|_| Err("no answer".into()));
+    let summary = |catalogue: &replyfleet_worker::catalogue::Catalogue| {
+        format!("version {}, {} responses for {} addresses", catalogue.version(), catalogue.responses().len(), catalogue.addresses().count())
+    };
+    report.line("catalogue", looked.as_ref().map(summary).map_err(Clone::clone));
+    if let Ok(catalogue) = &looked {
+        let objects: std::collections::BTreeSet<_> =
+            catalogue.responses().iter().flat_map(|response| &response.attachments).map(|file| &file.object).collect();
+        for object in objects {
+            let fetch = async { ground.store.get(object, None).await.map_err(|error| error.to_string()) };
+            report.ask("attachment", |_| object.to_string(), fetch).await;
+        }
+    }
+
+    if let Ok(secret) = secret {
+        let database = async {
+            let ledger = Ledger::open(settings.database.url.expose(), secret, settings.allowance.clone()).await.map_err(|error| error.to_string())?;
+            ledger.check().await.map_err(|error| error.to_string())
+        };
+        report.ask("database", |()| "answers, with this version's schema".into(), database).await;
+    }
+    match send::open(&settings, ground.aws.as_deref()) {
+        Err(error) => report.line("senders", Err(error)),
+        Ok(senders) if senders.is_empty() => report.line("senders", Err("none: set [send.SES] or [send.SMTP]".into())),
+        Ok(senders) => {
+            for (method, sender) in senders {
+                report.ask(&format!("send.{}", method.word()), |()| "answers".into(), sender.check()).await;
+            }
+        }
+    }
+    Ok(report.code())
+}
+
+/// On a folder the bucket is made by the first mail that needs it; on S3 someone must have made it.
+async fn check_bucket(settings: &Settings, ground: &Ground, bucket: &str) -> Result<(), String> {
+    match settings.store.url {
+        replyfleet::settings::StoreUrl::Dir(_) => Ok(()),
+        replyfleet::settings::StoreUrl::S3 => ground.store.check(bucket).await.map_err(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,109 @@
+//! `replyfleet explain FILE.eml`: each rule's verdict on a saved mail, by the very rules that the worker asks.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::Args;
+use replyfleet::{clock::UnixMillis, envelope::Facts, ground::Ground, settings::Settings};
+use replyfleet_worker::{
+    catalogue::keeper,
+    catalogue_object,
+    reason::Reason,
+    request::{self, Request},
+    screen::{Policy, RULES, Seen, TOO_OLD},
+    send,
+};
+
+use crate::table::{table, verdict};
+
+#[derive(Args)]
+pub(crate) struct ExplainArguments {
+    /// The mail, as a file; - for standard input.
+    file: PathBuf,
+    /// MAIL FROM; else the mail's Return-Path, else its From. Give an empty one for the null sender.
+    #[arg(long)]
+    sender: Option<String>,
+    /// RCPT TO; else the first address of the catalogue.
+    #[arg(long)]
+    recipient: Option<String>,
+}
+
+pub(crate) async fn run(arguments: &ExplainArguments, config: &Path) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(config)?;
+    let mail = read(&arguments.file)?;
+    let available = send::available(&settings);
+    let ground = Ground::open(&settings, false).await?;
+    let catalogue = keeper::look(ground.store.as_ref(), &catalogue_object(&settings)?, &available).await?;
+    // SES alone cannot reach a local part beyond ASCII, and to ask the senders one would have to open them.
+    let policy = Policy::new(&settings, !send::needs_aws(&settings)).map_err(anyhow::Error::msg)?;
+
+    let request = match request::read(&mail, settings.screen.mail_bytes_max.get()) {
+        Ok(request) => request,
+        Err(reason) => {
+            println!("ignored: {} (rule 19, before any other is asked)", reason.word());
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let recipient = arguments.recipient.clone().or_else(|| catalogue.responses().first().map(|response| response.address.clone()));
+    let facts = facts(arguments.sender.clone().unwrap_or_else(|| sender(&request)), recipient.unwrap_or_default());
+    let seen = Seen { facts: &facts, request: &request, catalogue: &catalogue, policy: &policy, now: UnixMillis::now() };
+
+    println!("MAIL FROM:<{}>  RCPT TO:<{}>  {} bytes", facts.mail_from, facts.rcpt_to, request.bytes);
+    let mut rows = table(&["rule", "looks for", "verdict", "saw"]);
+    let mut first: Option<Reason> = None;
+    for rule in RULES.iter().chain([&TOO_OLD]) {
+        let (cell, saw) = match (rule.check)(&seen) {
+            None => (verdict(true, "passes"), String::new()),
+            Some((reason, saw)) => {
+                first = first.or(Some(reason));
+                (verdict(false, reason.word()), saw)
+            }
+        };
+        rows.add_row([rule.number.to_string().into(), rule.looks_for.into(), cell, saw.into()]);
+    }
+    println!("{rows}");
+    match first {
+        Some(reason) => println!("ignored: {}", reason.word()),
+        None => println!(
+            "answered with {} replies, if the sender has answers left (rule 25) and no other recipient of the mail was answered (rule 10)",
+            catalogue.responses_for(&facts.rcpt_to).len()
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    if file.as_os_str() == "-" {
+        let mut mail = Vec::new();
+        std::io::stdin().read_to_end(&mut mail).context("cannot read standard input")?;
+        return Ok(mail);
+    }
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// What MAIL FROM most likely was: Postfix and most others leave it in Return-Path.
+fn sender(request: &Request) -> String {
+    let return_path = request.values("return-path").next().map(|value| value.trim_matches(['<', '>']).to_owned());
+    return_path.or_else(|| request.from.as_ref().ok().map(|from| from.as_str().to_owned())).unwrap_or_default()
+}
+
+fn facts(mail_from: String, rcpt_to: String) -> Facts {
+    Facts {
+        request_key: String::new(),
+        mail_key: String::new(),
+        mail_from,
+        rcpt_to,
+        client_address: String::new(),
+        client_name: String::new(),
+        helo: String::new(),
+        protocol: String::new(),
+        tls: String::new(),
+        queue_id: String::new(),
+        host: String::new(),
+        arrived: UnixMillis::now(),
+    }
+}

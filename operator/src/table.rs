@@ -1,0 +1,46 @@
+//! Tables for people: aligned, quiet, and plain text where the output is no terminal.
+
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+
+/// A table with these column heads.
+pub(crate) fn table(heads: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(heads.iter().map(|head| Cell::new(head).add_attribute(comfy_table::Attribute::Bold)));
+    table
+}
+
+/// A cell that is good news or bad news.
+pub(crate) fn verdict(is_good: bool, text: &str) -> Cell {
+    Cell::new(text).fg(if is_good { Color::Green } else { Color::Red })
+}
+
+/// A number of seconds as people say it.
+pub(crate) fn age(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        7_200..=172_799 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A number of bytes as people say it.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} B"),
+        10_000..=9_999_999 => format!("{} kB", bytes / 1_000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_sizes_read_well() {
+        assert_eq!([age(0), age(119), age(120), age(7_200), age(172_800)], ["0 s", "119 s", "2 min", "2 h", "2 d"]);
+        assert_eq!([size(9_999), size(10_000), size(13_000_000)], ["9999 B", "10 kB", "13 MB"]);
+    }
+}

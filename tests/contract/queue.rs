@@ -1,0 +1,413 @@
+//! What a [`Queue`] promises.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use replyfleet::{
+    clock::UnixMillis,
+    envelope::{Envelope, Facts, Mail},
+    queue::{BATCH_MAX, Delivery, Queue, QueueError, Settlement, spool::SpoolQueue, sqs::SqsQueue},
+};
+use replyfleet_tests::{
+    eventually,
+    ministack::{Ministack, free_port, load_aws},
+    skipped,
+};
+
+/// Of every queue here: short, so that a test can see it pass.
+const VISIBILITY: Duration = Duration::from_secs(2);
+/// How long a receive waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a receive waits for what must not come: longer than any visibility time-out or delay here.
+const NEVER: Duration = Duration::from_secs(3);
+/// Clocks of different make may differ by this much.
+const TOLERANCE: Duration = Duration::from_millis(50);
+/// As the settings' default: what an older SQS queue takes.
+const MESSAGE_BYTES_MAX: usize = 262_144;
+
+/// A fresh queue, with two handles as two processes would have.
+struct Bed {
+    queue: Arc<dyn Queue>,
+    other: Arc<dyn Queue>,
+    _dir: Option<tempfile::TempDir>,
+}
+
+async fn spool() -> Option<Bed> {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let open = || Arc::new(SpoolQueue::open(&dir.path().join("spool"), VISIBILITY).expect("spool"));
+    Some(Bed { queue: open(), other: open(), _dir: Some(dir) })
+}
+
+async fn sqs() -> Option<Bed> {
+    let ministack = Ministack::shared().map_err(|why| skipped(&why.0)).ok()?;
+    let name = format!("contract-{}", UnixMillis::now().0 * 1000 + u64::from(rand_suffix()));
+    let (url, dead) = (ministack.create_queue(&name).await, ministack.create_queue(&format!("{name}-dead")).await);
+    let aws = ministack.aws().await;
+    let open = || Arc::new(SqsQueue::new(&aws, &url, &dead, VISIBILITY, MESSAGE_BYTES_MAX));
+    Some(Bed { queue: open(), other: open(), _dir: None })
+}
+
+/// Tells queues apart that were made in one millisecond.
+fn rand_suffix() -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+contract! {
+    spool by super::spool, sqs by super::sqs;
+    any_bytes_survive,
+    a_receive_returns_at_most_what_was_asked_for,
+    a_received_message_is_invisible_until_its_time_out,
+    an_extended_message_stays_invisible,
+    a_deleted_message_never_comes_again,
+    a_released_message_comes_after_its_delay_and_not_before,
+    a_parked_message_leaves_the_queue_and_is_listed_with_its_reason,
+    a_stale_receipt_holds_nothing,
+    a_batch_gives_each_message_its_own_result,
+    depth_counts_what_waits_and_what_is_held,
+    a_waiting_receive_returns_when_a_message_arrives,
+    an_empty_queue_is_no_error,
+}
+
+fn envelope(queue_id: &str, mail: &[u8]) -> Envelope {
+    let facts = Facts {
+        request_key: format!("{queue_id:0>64}"),
+        mail_key: format!("{queue_id:0>64}"),
+        mail_from: "requester@example.org".into(),
+        rcpt_to: "get@example.com".into(),
+        client_address: "198.51.100.7".into(),
+        client_name: "client.example.org".into(),
+        helo: "client.example.org".into(),
+        protocol: "ESMTP".into(),
+        tls: String::new(),
+        queue_id: queue_id.into(),
+        host: "mx1".into(),
+        arrived: UnixMillis::now(),
+    };
+    Envelope { facts, mail: Mail::Inline(Bytes::copy_from_slice(mail)) }
+}
+
+async fn put(queue: &dyn Queue, count: usize) {
+    for index in 0..count {
+        queue.put(&envelope(&format!("Q{index}"), b"Subject: x\n\n")).await.expect("put");
+    }
+}
+
+/// Puts one message and receives it.
+async fn held(bed: &Bed) -> Delivery {
+    put(&*bed.queue, 1).await;
+    receive_one(&*bed.queue).await
+}
+
+async fn receive_one(queue: &dyn Queue) -> Delivery {
+    let mut received = queue.receive(BATCH_MAX, PATIENCE).await.expect("receive");
+    assert_eq!(received.len(), 1);
+    received.remove(0)
+}
+
+/// Receives `count` messages, however many calls it takes.
+async fn receive_all(queue: &dyn Queue, count: usize) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let received = queue.receive(BATCH_MAX, PATIENCE).await.expect("receive");
+        assert!(!received.is_empty(), "only {} of {count} came", all.len());
+        all.extend(received);
+    }
+    all
+}
+
+async fn assert_nothing_comes(queue: &dyn Queue, wait: Duration) {
+    let received = queue.receive(BATCH_MAX, wait).await.expect("receive");
+    assert_eq!(received.len(), 0);
+}
+
+async fn settle(queue: &dyn Queue, delivery: &Delivery, settlement: Settlement) -> Result<(), QueueError> {
+    let mut results = queue.settle(&[(delivery.clone(), settlement)]).await;
+    assert_eq!(results.len(), 1);
+    results.remove(0)
+}
+
+async fn extend(queue: &dyn Queue, delivery: &Delivery) -> Result<(), QueueError> {
+    let mut results = queue.extend(std::slice::from_ref(&delivery.receipt)).await;
+    assert_eq!(results.len(), 1);
+    results.remove(0)
+}
+
+async fn any_bytes_survive(bed: &Bed) {
+    let all_bytes: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    for mail in [&b""[..], b"\0", b"\r\n.\r\n", b"\xff\xfe\xef\xbf\xbe]]>&amp;\x0b", &all_bytes] {
+        let sent = envelope("4XyZ", mail);
+        bed.queue.put(&sent).await.expect("put");
+        let delivery = receive_one(&*bed.queue).await;
+        assert_eq!(Envelope::decode(&delivery.wire).expect("decodes"), sent);
+        settle(&*bed.queue, &delivery, Settlement::Delete).await.expect("deleted");
+    }
+}
+
+async fn a_receive_returns_at_most_what_was_asked_for(bed: &Bed) {
+    put(&*bed.queue, 12).await;
+    for (max, most) in [(1, 1), (3, 3), (1000, BATCH_MAX)] {
+        let received = bed.queue.receive(max, Duration::ZERO).await.expect("receive").len();
+        assert!((1..=most).contains(&received), "asked for {max}, got {received}");
+    }
+}
+
+async fn a_received_message_is_invisible_until_its_time_out(bed: &Bed) {
+    put(&*bed.queue, 1).await;
+    let start = Instant::now();
+    let first = receive_one(&*bed.queue).await;
+    assert_eq!(first.receive_count, 1);
+    assert_nothing_comes(&*bed.other, Duration::from_secs(1)).await;
+    let second = receive_one(&*bed.other).await;
+    assert!(start.elapsed() + TOLERANCE >= VISIBILITY, "came again after {:?}", start.elapsed());
+    assert_eq!((second.receive_count, second.wire), (2, first.wire));
+}
+
+async fn an_extended_message_stays_invisible(bed: &Bed) {
+    let delivery = held(bed).await;
+    let mut extended = Instant::now();
+    for _ in 0..3 {
+        assert_nothing_comes(&*bed.other, Duration::from_secs(1)).await;
+        extended = Instant::now();
+        extend(&*bed.queue, &delivery).await.expect("extended");
+    }
+    let again = receive_one(&*bed.other).await;
+    assert!(extended.elapsed() + TOLERANCE >= VISIBILITY, "came again {:?} after it was extended", extended.elapsed());
+    assert_eq!(again.receive_count, 2);
+}
+
+async fn a_deleted_message_never_comes_again(bed: &Bed) {
+    let delivery = held(bed).await;
+    settle(&*bed.queue, &delivery, Settlement::Delete).await.expect("deleted");
+    assert_nothing_comes(&*bed.other, NEVER).await;
+    let again = settle(&*bed.queue, &delivery, Settlement::Delete).await;
+    // Amazon's own answer to a second delete is "done"; the emulator's and the spool's that the receipt is stale.
+    assert!(matches!(again, Ok(()) | Err(QueueError::StaleReceipt)), "{again:?}");
+}
+
+async fn a_released_message_comes_after_its_delay_and_not_before(bed: &Bed) {
+    let mut delivery = held(bed).await;
+    for (delay, count) in [(Duration::from_secs(1), 2), (Duration::ZERO, 3), (Duration::from_secs(3), 4)] {
+        let start = Instant::now();
+        settle(&*bed.queue, &delivery, Settlement::Release(delay)).await.expect("released");
+        delivery = receive_one(&*bed.queue).await;
+        assert!(start.elapsed() + TOLERANCE >= delay, "released for {delay:?}, came after {:?}", start.elapsed());
+        assert!(start.elapsed() < delay + NEVER, "released for {delay:?}, came after {:?}", start.elapsed());
+        assert_eq!(delivery.receive_count, count);
+    }
+}
+
+async fn a_parked_message_leaves_the_queue_and_is_listed_with_its_reason(bed: &Bed) {
+    assert_eq!(bed.queue.parked(10).await.expect("list"), []);
+    let delivery = held(bed).await;
+    settle(&*bed.queue, &delivery, Settlement::Park("unreadable_envelope")).await.expect("parked");
+    let listed = bed.other.parked(10).await.expect("list");
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].reason.as_str(), listed[0].receive_count), ("unreadable_envelope", 1));
+    assert!(listed[0].bytes >= delivery.wire.len() as u64, "{} bytes", listed[0].bytes);
+    assert!(!format!("{listed:?}").contains("requester"), "{listed:?}");
+    assert_nothing_comes(&*bed.queue, NEVER).await;
+    assert_eq!(bed.queue.parked(10).await.expect("list").len(), 1, "looking takes nothing away");
+}
+
+async fn a_stale_receipt_holds_nothing(bed: &Bed) {
+    let stale = held(bed).await;
+    let fresh = receive_one(&*bed.other).await;
+    for settlement in [Settlement::Delete, Settlement::Release(Duration::ZERO)] {
+        let result = settle(&*bed.queue, &stale, settlement).await;
+        assert!(matches!(result, Err(QueueError::StaleReceipt)), "{settlement:?}: {result:?}");
+    }
+    let result = extend(&*bed.queue, &stale).await;
+    assert!(matches!(result, Err(QueueError::StaleReceipt)), "extend: {result:?}");
+    extend(&*bed.other, &fresh).await.expect("the second receiver still holds it");
+    settle(&*bed.other, &fresh, Settlement::Delete).await.expect("and may delete it");
+    assert_nothing_comes(&*bed.queue, NEVER).await;
+}
+
+async fn a_batch_gives_each_message_its_own_result(bed: &Bed) {
+    let gone = held(bed).await;
+    settle(&*bed.queue, &gone, Settlement::Delete).await.expect("deleted");
+    put(&*bed.queue, 24).await;
+    let mut batch: Vec<(Delivery, Settlement)> = Vec::new();
+    for (index, delivery) in receive_all(&*bed.queue, 24).await.into_iter().enumerate() {
+        batch.push((delivery, [Settlement::Delete, Settlement::Release(Duration::ZERO), Settlement::Park("poison")][index % 3]));
+    }
+    batch.insert(13, (gone, Settlement::Release(Duration::ZERO)));
+    let results = bed.queue.settle(&batch).await;
+    assert_eq!(results.len(), 25);
+    for (index, result) in results.iter().enumerate() {
+        assert_eq!(result.is_err(), index == 13, "{index}: {result:?}");
+    }
+    assert!(matches!(results[13], Err(QueueError::StaleReceipt)), "{:?}", results[13]);
+    assert_eq!(receive_all(&*bed.queue, 8).await.len(), 8, "a third was released");
+    assert_eq!(bed.queue.parked(100).await.expect("list").len(), 8, "a third was parked");
+    assert_eq!(bed.queue.settle(&[]).await.len(), 0);
+}
+
+async fn depth_counts_what_waits_and_what_is_held(bed: &Bed) {
+    let count = async || bed.other.depth().await.expect("depth");
+    assert_eq!((count().await.visible, count().await.in_flight), (0, 0));
+    put(&*bed.queue, 3).await;
+    assert_eq!((count().await.visible, count().await.in_flight), (3, 0));
+    let delivery = bed.queue.receive(1, PATIENCE).await.expect("receive").remove(0);
+    assert_eq!((count().await.visible, count().await.in_flight), (2, 1));
+    settle(&*bed.queue, &delivery, Settlement::Release(Duration::from_secs(60))).await.expect("released");
+    // SQS counts what waits for its visibility as in flight; "delayed" are only those that were sent with a delay.
+    let depth = count().await;
+    assert_eq!((depth.visible, depth.delayed + depth.in_flight), (2, 1));
+}
+
+async fn a_waiting_receive_returns_when_a_message_arrives(bed: &Bed) {
+    let start = Instant::now();
+    let waiting = bed.queue.receive(1, PATIENCE);
+    let putting = async {
+        assert_nothing_comes(&*bed.other, Duration::from_millis(500)).await; // both wait now
+        put(&*bed.other, 1).await;
+    };
+    let (received, ()) = tokio::join!(waiting, putting);
+    assert_eq!(received.expect("receive").len(), 1);
+    assert!(start.elapsed() < PATIENCE / 2, "came after {:?}", start.elapsed());
+}
+
+async fn an_empty_queue_is_no_error(bed: &Bed) {
+    assert_nothing_comes(&*bed.queue, Duration::ZERO).await;
+    assert_eq!(bed.queue.settle(&[]).await.len(), 0);
+    assert_eq!(bed.queue.extend(&[]).await.len(), 0);
+    assert_eq!(bed.queue.visibility(), VISIBILITY);
+}
+
+mod spool_only {
+    use super::*;
+
+    /// A spool and its folder.
+    fn folder() -> (SpoolQueue, tempfile::TempDir) {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        (SpoolQueue::open(dir.path(), VISIBILITY).expect("spool"), dir)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn each_message_goes_to_exactly_one_of_many_receivers() {
+        let (queue, dir) = folder();
+        put(&queue, 200).await;
+        let mut receivers = Vec::new();
+        for _ in 0..4 {
+            let handle = SpoolQueue::open(dir.path(), Duration::from_secs(60)).expect("spool");
+            receivers.push(tokio::spawn(async move {
+                let mut ids = Vec::new();
+                loop {
+                    let received = handle.receive(3, Duration::from_millis(200)).await.expect("receive");
+                    if received.is_empty() {
+                        return ids;
+                    }
+                    ids.extend(received.iter().map(|delivery| Envelope::decode(&delivery.wire).expect("decodes").facts.queue_id));
+                }
+            }));
+        }
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for receiver in receivers {
+            receiver.await.expect("ended").into_iter().for_each(|id| *seen.entry(id).or_default() += 1);
+        }
+        assert_eq!(seen.len(), 200);
+        assert!(seen.values().all(|&times| times == 1), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn messages_come_in_the_order_of_their_arrival() {
+        let (queue, _dir) = folder();
+        for index in 0..30 {
+            queue.put(&envelope(&format!("Q{index}"), b"")).await.expect("put");
+            let put = UnixMillis::now(); // the order holds between milliseconds, not within one
+            eventually("the next millisecond", PATIENCE, async || (UnixMillis::now() > put).then_some(())).await;
+        }
+        let received = receive_all(&queue, 30).await;
+        let ids: Vec<_> = received.iter().map(|delivery| Envelope::decode(&delivery.wire).expect("decodes").facts.queue_id).collect();
+        assert_eq!(ids, (0..30).map(|index| format!("Q{index}")).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn no_file_name_speaks_of_the_requester() {
+        let (queue, dir) = folder();
+        put(&queue, 3).await;
+        let held = queue.receive(2, PATIENCE).await.expect("receive");
+        settle(&queue, &held[0], Settlement::Park("poison")).await.expect("parked");
+        let names: Vec<String> = ["tmp", "new", "cur", "parked"]
+            .iter()
+            .flat_map(|folder| fs::read_dir(dir.path().join(folder)).expect("folder"))
+            .map(|entry| entry.expect("entry").file_name().into_string().expect("UTF-8"))
+            .collect();
+        assert_eq!(names.len(), 3);
+        for name in names {
+            let word = name.strip_suffix(".poison").unwrap_or(&name);
+            assert!(word.chars().all(|letter| letter.is_ascii_hexdigit() || "-_.".contains(letter)), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_half_written_message_is_not_delivered() {
+        let (queue, dir) = folder();
+        fs::write(dir.path().join("tmp/1790000000000_00"), b"half").expect("write");
+        assert_nothing_comes(&queue, Duration::from_secs(1)).await;
+        assert_eq!(queue.depth().await.expect("depth").visible, 0);
+    }
+
+    #[tokio::test]
+    async fn a_killed_receivers_message_is_received_by_a_new_process() {
+        let (queue, dir) = folder();
+        put(&queue, 1).await;
+        drop(receive_one(&queue).await);
+        drop(queue);
+        let successor = SpoolQueue::open(dir.path(), VISIBILITY).expect("spool");
+        assert_eq!(receive_one(&successor).await.receive_count, 2);
+    }
+
+    #[tokio::test]
+    async fn a_spool_that_cannot_be_is_refused() {
+        let (_queue, dir) = folder();
+        fs::write(dir.path().join("file"), b"").expect("write");
+        let error = SpoolQueue::open(&dir.path().join("file/spool"), VISIBILITY).err();
+        assert!(matches!(error, Some(QueueError::Refused(_))), "{error:?}");
+    }
+}
+
+mod sqs_only {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_that_does_not_fit_is_too_big_and_not_sent() {
+        let Some(bed) = sqs().await else { return };
+        let result = bed.queue.put(&envelope("Q", &[b'x'; 200_000])).await;
+        assert!(matches!(result, Err(QueueError::TooBig { max: MESSAGE_BYTES_MAX, .. })), "{result:?}");
+        assert_eq!(bed.queue.depth().await.expect("depth").visible, 0);
+        bed.queue.put(&envelope("Q", &[b'x'; 190_000])).await.expect("the settings' default for what travels inline fits");
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_is_not_there_refuses() {
+        let Ok(ministack) = Ministack::shared().map_err(|why| skipped(&why.0)) else { return };
+        let url = ministack.queue_url("nobody-made-this");
+        let queue = SqsQueue::new(&ministack.aws().await, &url, &url, VISIBILITY, MESSAGE_BYTES_MAX);
+        let put = queue.put(&envelope("Q", b"")).await;
+        assert!(matches!(put, Err(QueueError::Refused(_))), "{put:?}");
+        let received = queue.receive(1, Duration::ZERO).await.map(|received| received.len());
+        assert!(matches!(received, Err(QueueError::Refused(_))), "{received:?}");
+        let depth = queue.depth().await;
+        assert!(matches!(depth, Err(QueueError::Refused(_))), "{depth:?}");
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_away_is_unavailable() {
+        let endpoint = format!("http://127.0.0.1:{}", free_port());
+        let url = format!("{endpoint}/000000000000/queue");
+        let queue = SqsQueue::new(&load_aws(endpoint).await, &url, &url, VISIBILITY, MESSAGE_BYTES_MAX);
+        let put = queue.put(&envelope("Q", b"")).await;
+        assert!(matches!(put, Err(QueueError::Unavailable(_))), "{put:?}");
+        let received = queue.receive(1, Duration::ZERO).await.map(|received| received.len());
+        assert!(matches!(received, Err(QueueError::Unavailable(_))), "{received:?}");
+    }
+}

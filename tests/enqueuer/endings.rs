@@ -1,0 +1,141 @@
+//! Every way for a run to end that needs no second party: settings, secret, arguments, the mail itself, the outputs.
+
+use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use replyfleet_tests as harness;
+
+use crate::world::{MAIL_BYTES_MAX, World};
+
+#[test]
+fn a_mail_that_is_queued_ends_with_0_and_still_said_4_3_0_first() {
+    let world = World::on_spool();
+    let ending = world.run().mail(b"Subject: please\n\n").end();
+    ending.assert_delivered();
+    assert_eq!((ending.stdout.as_str(), ending.stderr.as_str()), ("4.3.0 not finished\n", ""));
+    assert_eq!(world.spooled().len(), 1);
+}
+
+#[test]
+fn settings_that_cannot_be_used_defer() {
+    type Spoil = fn(&World);
+    let cases: [(&str, Spoil); 9] = [
+        ("cannot read", |world| fs::remove_file(&world.config).unwrap()),
+        ("cannot read", |world| {
+            fs::remove_file(&world.config).unwrap();
+            fs::create_dir(&world.config).unwrap();
+        }),
+        ("cannot read", |world| fs::write(&world.config, b"\xff\xfe").unwrap()),
+        ("missing field", |world| fs::write(&world.config, b"").unwrap()),
+        ("TOML parse error", |world| fs::write(&world.config, b"[[[").unwrap()),
+        ("unknown field", |world| world.change_settings("[enqueuer]", "[enqueuer]\nretries = 3")),
+        ("expected seconds", |world| world.change_settings("deadline_s = 10", "deadline_s = 0")),
+        ("absolute path", |world| world.change_settings(&format!("spool:{}", world.spool.display()), "spool:queue")),
+        ("dead_letter_url", |world| world.change_settings("[queue]", "[queue]\ndead_letter_url = \"x\"")),
+    ];
+    for (why, spoil) in cases {
+        let world = World::on_spool();
+        spoil(&world);
+        world.run().mail(b"x").end().assert_deferred(why);
+        assert!(world.spooled().is_empty());
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_used_defers_and_is_not_shown() {
+    let world = World::on_spool();
+    fs::set_permissions(&world.secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let ending = world.run().mail(b"x").end();
+    ending.assert_deferred("readable by every user");
+    assert!(!ending.stdout.contains("0123456789abcdef"));
+
+    fs::set_permissions(&world.secret, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&world.secret, "hunter2\n").unwrap();
+    let ending = world.run().mail(b"x").end();
+    ending.assert_deferred("7 characters");
+    assert!(!ending.stdout.contains("hunter2"));
+
+    fs::write(&world.secret, b"\xff".repeat(40)).unwrap();
+    world.run().mail(b"x").end().assert_deferred("secret");
+
+    fs::remove_file(&world.secret).unwrap();
+    world.run().mail(b"x").end().assert_deferred("cannot read the secret key file");
+    assert!(world.spooled().is_empty());
+}
+
+#[test]
+fn arguments_that_master_cf_got_wrong_defer() {
+    let world = World::on_spool();
+    for name in ["sender", "original-recipient", "queue-id"] {
+        world.run().without_argument(name).end().assert_deferred("bad arguments in master.cf");
+    }
+    for argument in ["--unknown=x", "stray", "--config", "--sender", "--help", "-h", "--version", "-V", "--", "-"] {
+        let ending = world.run().argument(argument).end();
+        // A "--" without anything behind it changes nothing.
+        if argument == "--" { ending.assert_delivered() } else { ending.assert_deferred("bad arguments in master.cf") }
+    }
+    world.run().only_arguments(&[]).end().assert_deferred("bad arguments");
+    world.run().only_arguments(&["--help"]).end().assert_deferred("bad arguments");
+    world.run().only_arguments(&["--version"]).end().assert_deferred("bad arguments");
+    assert_eq!(world.spooled().len(), 1);
+}
+
+#[test]
+fn a_person_who_asks_for_help_gets_it_with_0() {
+    let world = World::on_spool();
+    for (asked, answer) in [("--help", "--original-recipient"), ("-h", "Usage:"), ("--version", "replyfleet-enqueue"), ("-V", "replyfleet-enqueue")] {
+        let ending = world.run().by_a_person().only_arguments(&[asked]).end();
+        assert!(ending.status == Some(0) && ending.stdout.contains(answer) && !ending.stdout.contains("4.3.0 not"), "{ending:?}");
+    }
+}
+
+#[test]
+fn a_mail_over_the_limit_defers_and_one_at_the_limit_is_taken() {
+    let world = World::on_spool();
+    world.run().mail(&vec![b'x'; MAIL_BYTES_MAX + 1]).end().assert_deferred("enqueuer.mail_bytes_max = 100000");
+    assert!(world.spooled().is_empty());
+    world.run().mail(&vec![b'x'; MAIL_BYTES_MAX]).end().assert_delivered();
+    assert_eq!(world.spooled()[0].1.len(), MAIL_BYTES_MAX);
+}
+
+#[test]
+fn a_mail_that_never_ends_defers_at_the_deadline() {
+    let world = World::on_spool().with_short_deadline();
+    let ending = world.run().mail_that_never_ends().end();
+    ending.assert_deferred("deadline passed");
+    assert!(ending.took < Duration::from_secs(5), "{ending:?}");
+    assert!(world.spooled().is_empty());
+}
+
+#[test]
+fn a_reader_that_is_gone_changes_nothing() {
+    let world = World::on_spool();
+    let shell = |script: &str| ["sh", "-c", script, "sh"].map(OsString::from);
+    // No standard output at all; then one whose reader ended.
+    let ending = world.run().mail(b"x").by(shell(r#"exec "$@" >&-"#)).end();
+    assert_eq!((ending.status, ending.stdout.as_str()), (Some(0), ""));
+
+    let mut child = world.run().mail(b"").start();
+    drop((child.stdin.take(), child.stdout.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let mut child = world.run().without_argument("sender").start();
+    drop((child.stdin.take(), child.stdout.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    assert_eq!(world.spooled().len(), 2);
+}
+
+#[test]
+fn a_missing_store_or_bucket_name_defers_a_mail_that_needs_it() {
+    let world = World::on_spool_with_claim_checks();
+    world.change_settings("\"claims\"", "\"../claims\"");
+    world.run().mail(&[b'x'; 2000]).end().assert_deferred("store.claim_check_bucket");
+    let world = World::on_spool_with_claim_checks();
+    fs::write(&world.store, "a file").unwrap();
+    world.run().mail(&[b'x'; 2000]).end().assert_deferred("store.url");
+    assert!(world.spooled().is_empty());
+}
+
+#[test]
+fn the_enqueuer_tested_here_is_the_one_that_was_built() {
+    assert!(harness::program("replyfleet-enqueue").is_file());
+}

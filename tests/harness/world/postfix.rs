@@ -1,0 +1,143 @@
+//! The world's Postfix: an instance in the world's folder that shares nothing with one that the machine may have.
+
+use std::{fs, time::Duration};
+
+use super::{Backing, Plan, SOON, USER, World, give_to};
+use crate::wait_for;
+
+/// Postfix's own daemons: type, private, unprivileged, chroot, wake-up, limit, program. None is chrooted: the folder is not prepared for it.
+const SERVICES: &str = "
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+";
+
+impl World {
+    pub(super) fn start_postfix(&mut self, plan: &Plan) {
+        let folder = self.folder("postfix", "root");
+        let (etc, queue) = (self.folder("postfix/etc", "root"), self.folder("postfix/queue", "root"));
+        let data = self.folder("postfix/data", "postfix");
+        let aws = if plan.backing == Backing::Aws { " AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test" } else { "" };
+        let main = format!(
+            "compatibility_level = 3.6
+queue_directory = {queue}
+data_directory = {data}
+maillog_file_prefixes = {folder}
+maillog_file = {folder}/mail.log
+export_environment = MAIL_CONFIG LANG{aws}
+inet_interfaces = 192.0.2.25, 127.0.0.1
+inet_protocols = ipv4
+myhostname = mx.responder.test
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+local_recipient_maps =
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+smtpd_recipient_restrictions =
+virtual_mailbox_domains = responder.test
+virtual_transport = enqueue:
+enqueue_destination_recipient_limit = 1
+enable_long_queue_ids = yes
+message_size_limit = 41943040
+mailbox_size_limit = 0
+virtual_mailbox_limit = 0
+minimal_backoff_time = 2s
+maximal_backoff_time = 4s
+queue_run_delay = 2s
+bounce_queue_lifetime = 1h
+maximal_queue_lifetime = 1h
+",
+            queue = queue.display(),
+            data = data.display(),
+            folder = folder.display(),
+        );
+        fs::write(etc.join("main.cf"), main).unwrap();
+        let program = match plan.instead_of_enqueuer {
+            None => self.path("bin/replyfleet-enqueue"),
+            Some(script) => {
+                give_to(&self.folder("wrapped", USER), USER);
+                let head = format!("#!/bin/sh\nW={}\nENQUEUE=$W/bin/replyfleet-enqueue\n", self.path("").display());
+                let path = self.write("wrapper", format!("{head}{script}"));
+                fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+                path
+            }
+        };
+        let master = format!(
+            "192.0.2.25:25 inet n - n - - smtpd
+127.0.0.1:2525 inet n - n - - smtpd
+  -o receive_override_options=no_unknown_recipient_checks,no_address_mappings
+{SERVICES}
+enqueue unix - n n - 20 pipe
+  flags=q user={USER} null_sender=
+  argv={program} --config={config}
+  --sender=${{sender}} --original-recipient=${{original_recipient}} --client-address=${{client_address}}
+  --client-hostname=${{client_hostname}} --client-helo=${{client_helo}} --client-protocol=${{client_protocol}}
+  --queue-id=${{queue_id}}
+",
+            program = program.display(),
+            config = self.path("replyfleet.toml").display(),
+        );
+        fs::write(etc.join("master.cf"), master).unwrap();
+        let mut start = self.command("postfix");
+        self.start_daemon("postfix", start.arg("-c").arg(&etc).arg("start-fg"));
+    }
+
+    /// Makes Postfix try again now what it deferred.
+    pub fn flush_postfix(&self) {
+        self.run(self.command("postqueue").arg("-c").arg(self.path("postfix/etc")).arg("-f"));
+    }
+
+    /// How many mails Postfix holds.
+    pub fn mails_in_postfix(&self) -> usize {
+        let list = self.run(self.command("postqueue").arg("-c").arg(self.path("postfix/etc")).arg("-j"));
+        String::from_utf8_lossy(&list).lines().count()
+    }
+
+    /// Postfix's log.
+    pub fn postfix_log(&self) -> String {
+        fs::read_to_string(self.path("postfix/mail.log")).unwrap_or_default()
+    }
+
+    /// Waits until Postfix's log has `count` lines with this text.
+    ///
+    /// # Panics
+    /// If it does not come to that soon, or comes to more.
+    pub fn wait_for_log(&self, text: &str, count: usize) {
+        let lines = || self.postfix_log().lines().filter(|line| line.contains(text)).count();
+        wait_for(&format!("{count} times {text:?} in Postfix's log"), SOON, || (lines() >= count).then_some(()));
+        assert_eq!(lines(), count, "{text:?} in Postfix's log");
+    }
+
+    /// Waits until `count` mails were handed over to the enqueuer and taken.
+    pub fn wait_for_handover(&self, count: usize) {
+        self.wait_for_log("status=sent (delivered via enqueue service", count);
+    }
+
+    /// No request was bounced: nobody got a delivery report.
+    ///
+    /// # Panics
+    /// If one was.
+    pub fn assert_nothing_bounced(&self) {
+        let log = self.postfix_log();
+        assert!(!log.contains("status=bounced") && !log.contains("sender non-delivery notification"), "something bounced");
+    }
+
+    /// Waits until Postfix has nothing left to deliver.
+    pub fn wait_until_postfix_is_empty(&self) {
+        wait_for("Postfix's queue to be empty", SOON + Duration::from_secs(10), || (self.mails_in_postfix() == 0).then_some(()));
+    }
+}

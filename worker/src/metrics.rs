@@ -1,0 +1,117 @@
+//! What is told of a message: one log line, one count, one line in the feed. Telling never fails the message.
+//!
+//! Every field is a number, a word from a closed list, or a keyed hash. The feed is for those in the same process who
+//! want to watch, as the demo does; one who does not read in time loses the oldest lines.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use replyfleet::{clock::UnixMillis, envelope::Facts};
+use tokio::sync::broadcast;
+
+use crate::{
+    ledger::ReplyState,
+    outcome::{Outcome, Row},
+};
+
+/// Lines that a slow reader of the feed may lag behind.
+const FEED_LINES_MAX: usize = 1_024;
+/// Characters of a request key that are logged: enough to tell requests apart.
+const KEY_CHARS: usize = 16;
+
+/// How one message ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The request key, or empty if the envelope could not be read.
+    pub request_key: String,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Where its replies stand.
+    pub replies: Vec<ReplyState>,
+    /// From its arrival at the MX to now.
+    pub processing_time: Duration,
+}
+
+/// Counts and the feed.
+pub struct Metrics {
+    counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    feed: broadcast::Sender<Ended>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { counts: Mutex::default(), feed: broadcast::Sender::new(FEED_LINES_MAX) }
+    }
+}
+
+/// What is known of a message when it ends.
+pub struct Story<'a> {
+    /// Its envelope, if it could be read.
+    pub facts: Option<&'a Facts>,
+    /// How often it was received.
+    pub receive_count: u32,
+    /// Where its replies stand.
+    pub replies: &'a [ReplyState],
+    /// How long this worker had it.
+    pub handling_time: Duration,
+    /// The time.
+    pub now: UnixMillis,
+}
+
+impl Metrics {
+    /// A message ended.
+    pub fn ended(&self, outcome: &Outcome, row: &Row, story: &Story<'_>) {
+        let processing_time = story.facts.map(|facts| story.now.since(facts.arrived)).unwrap_or_default();
+        let request_key = story.facts.map(|facts| facts.request_key.as_str()).unwrap_or_default();
+        let replies = story.replies.iter().map(|state| state.word()).collect::<Vec<_>>().join(",");
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    $level,
+                    outcome = row.word,
+                    why = row.why,
+                    request = request_key.get(..KEY_CHARS).unwrap_or_default(),
+                    queue_id = story.facts.map(|facts| facts.queue_id.as_str()).unwrap_or_default(),
+                    mx = story.facts.map(|facts| facts.host.as_str()).unwrap_or_default(),
+                    replies,
+                    receive_count = story.receive_count,
+                    processing_time_ms = millis(processing_time),
+                    handling_time_ms = millis(story.handling_time),
+                    "message ended"
+                )
+            };
+        }
+        match row.level {
+            tracing::Level::ERROR => line!(tracing::Level::ERROR),
+            tracing::Level::WARN => line!(tracing::Level::WARN),
+            _ => line!(tracing::Level::INFO),
+        }
+        // Poisoned: a map of counts is whole whatever panicked.
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry((row.word, row.why)).or_default() += 1;
+        let ended = Ended { request_key: request_key.to_owned(), outcome: outcome.clone(), replies: story.replies.to_vec(), processing_time };
+        let _ = self.feed.send(ended); // an error means that nobody watches
+    }
+
+    /// A reply was tried.
+    pub fn tried(&self, request_key: &str, index: usize, method: &'static str, what: &str, send_time: Duration) {
+        let request = request_key.get(..KEY_CHARS).unwrap_or_default();
+        tracing::debug!(request, reply = index, method, what, send_time_ms = millis(send_time), "reply tried");
+    }
+
+    /// How many messages ended so far, by outcome and why.
+    pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on, every message that ends.
+    pub fn watch(&self) -> broadcast::Receiver<Ended> {
+        self.feed.subscribe()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

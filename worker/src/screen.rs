@@ -1,0 +1,354 @@
+//! Who gets an answer: the rules, in order. The first that fires is the reason.
+//!
+//! ```text
+//! sender      1 no MAIL FROM   2 a daemon or role   3 ourselves   4 not one clear From   6 an address nobody can mail
+//!             7 on the block list, or a mail farm
+//! recipient   8 not an address of ours   9 mail for the operator
+//! header     11 Auto-Submitted  12 a list  13 Precedence  14 asks for no answer  15 an autoresponder  16 a report
+//!            17 was here before  18 filtered  19 not text  20 too old
+//! ```
+//! Rules 19 (limits) end in [`crate::request`], 10 and 25 in [`crate::ledger`]. What a requester cannot be blamed for,
+//! such as an empty mail or one in the wrong words, is no reason. Names are compared without case, every occurrence of a
+//! field counts, and a keyword is read up to its parameters and comments.
+//!
+//! Nothing here does I/O or reads a clock, so the same rules serve the worker and `replyfleet explain`.
+
+use replyfleet::{
+    clock::UnixMillis,
+    envelope::Facts,
+    settings::{ScreenSettings, Settings},
+};
+
+use crate::{
+    address::{Address, is_within},
+    catalogue::Catalogue,
+    reason::Reason,
+    request::Request,
+};
+
+/// `Received` fields of a mail that goes round in a circle.
+const RECEIVED_MAX: usize = 25;
+/// References of a thread that only machines can have written.
+const REFERENCES_MAX: usize = 100;
+
+/// What the rules see.
+pub struct Seen<'a> {
+    /// The envelope.
+    pub facts: &'a Facts,
+    /// The header.
+    pub request: &'a Request,
+    /// Who we are and what we answer with.
+    pub catalogue: &'a Catalogue,
+    /// What the settings add.
+    pub policy: &'a Policy,
+    /// The time.
+    pub now: UnixMillis,
+}
+
+/// The part of the settings that the rules look at.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    screen: ScreenSettings,
+    bounce: Address,
+    /// Whether every sender in the settings can reach a local part beyond ASCII.
+    has_smtputf8: bool,
+}
+
+impl Policy {
+    /// The policy in `settings`; `has_smtputf8` says what the senders can do.
+    ///
+    /// # Errors
+    /// A sentence, if the bounce address is not an address.
+    pub fn new(settings: &Settings, has_smtputf8: bool) -> Result<Self, String> {
+        let bounce =
+            Address::parse(&settings.reply.bounce_address).ok_or("reply.bounce_address: not an address that can be written without quotes")?;
+        let mut screen = settings.screen.clone();
+        for list in [&mut screen.block, &mut screen.mail_farms, &mut screen.filter_headers] {
+            list.iter_mut().for_each(|entry| *entry = entry.trim().to_lowercase());
+        }
+        Ok(Self { screen, bounce, has_smtputf8 })
+    }
+
+    /// The address to which bounces of our replies come.
+    pub fn bounce(&self) -> &Address {
+        &self.bounce
+    }
+}
+
+/// One rule: its number in `docs/answering.md`, what it looks for, and the check.
+pub struct Rule {
+    /// The number.
+    pub number: u8,
+    /// What it looks for, in a few words.
+    pub looks_for: &'static str,
+    /// The reason and what was seen, if it fires. What was seen is for the operator's terminal only.
+    pub check: fn(&Seen<'_>) -> Option<(Reason, String)>,
+}
+
+/// The rules, in the order in which they are asked.
+pub const RULES: [Rule; 18] = [
+    Rule { number: 1, looks_for: "a null or unusable MAIL FROM", check: null_sender },
+    Rule { number: 2, looks_for: "a daemon or role as sender", check: role_sender },
+    Rule { number: 3, looks_for: "ourselves as sender", check: own_address },
+    Rule { number: 4, looks_for: "anything but one clear mailbox in From", check: unclear_from },
+    Rule { number: 6, looks_for: "an address that no sender of ours can reach", check: non_ascii_address },
+    Rule { number: 7, looks_for: "the block list", check: blocked },
+    Rule { number: 7, looks_for: "a mail farm", check: mail_farm },
+    Rule { number: 9, looks_for: "mail for the operator", check: operator_mail },
+    Rule { number: 8, looks_for: "a recipient that is not ours", check: unknown_recipient },
+    Rule { number: 11, looks_for: "Auto-Submitted other than no", check: auto_submitted },
+    Rule { number: 12, looks_for: "the fields of a mailing list", check: mailing_list },
+    Rule { number: 13, looks_for: "Precedence bulk, list, junk or auto_reply", check: bulk_precedence },
+    Rule { number: 14, looks_for: "a wish not to be answered", check: response_suppressed },
+    Rule { number: 15, looks_for: "the marks of an autoresponder", check: autoresponder },
+    Rule { number: 16, looks_for: "a report", check: report },
+    Rule { number: 17, looks_for: "a mail that was here before", check: loop_mark },
+    Rule { number: 18, looks_for: "our own filter's verdict", check: filtered },
+    Rule { number: 19, looks_for: "a mail without text", check: not_text },
+];
+
+/// Rule 20, which is asked last: what is too old for every other reason too keeps the more telling reason.
+pub const TOO_OLD: Rule = Rule { number: 20, looks_for: "a request too old to answer", check: too_old };
+
+/// Asks the rules in order.
+///
+/// # Errors
+/// The first reason not to answer.
+pub fn screen(seen: &Seen<'_>) -> Result<(), Reason> {
+    match RULES.iter().chain([&TOO_OLD]).find_map(|rule| (rule.check)(seen)) {
+        Some((reason, _)) => Err(reason),
+        None => Ok(()),
+    }
+}
+
+type Finding = Option<(Reason, String)>;
+
+fn null_sender(seen: &Seen<'_>) -> Finding {
+    let mail_from = &seen.facts.mail_from;
+    (!mail_from.contains('@')).then(|| (Reason::NullSender, format!("MAIL FROM:<{mail_from}>")))
+}
+
+/// Local parts of daemons and roles, with the address's +tag cut off.
+const ROLES: [&str; 17] = [
+    "mailer-daemon",
+    "listserv",
+    "listproc",
+    "majordomo",
+    "root",
+    "daemon",
+    "server",
+    "nobody",
+    "no-reply",
+    "noreply",
+    "do-not-reply",
+    "donotreply",
+    "bounce",
+    "bounces",
+    "complaints",
+    "abuse",
+    "postmaster",
+];
+
+fn role_sender(seen: &Seen<'_>) -> Finding {
+    let is_role = |local: &str| match local {
+        "postmaster" => !seen.policy.screen.answer_postmaster,
+        _ => ROLES.contains(&local) || local.starts_with("owner-") || local.ends_with("-owner") || local.ends_with("-request"),
+    };
+    let mail_from_local = seen.facts.mail_from.rsplit_once('@').map(|(local, _)| local.split('+').next().unwrap_or_default().to_lowercase());
+    let from_local = seen.request.from.as_ref().ok().map(Address::base_local);
+    let role = mail_from_local.into_iter().chain(from_local).find(|local| is_role(local))?;
+    Some((Reason::RoleSender, format!("{role}@")))
+}
+
+fn own_address(seen: &Seen<'_>) -> Finding {
+    let from = seen.request.from.as_ref().ok()?;
+    let domain = from.ascii_domain();
+    let is_own = seen.catalogue.domains().any(|own| own == domain) || seen.policy.bounce.ascii_domain() == domain;
+    is_own.then(|| (Reason::OwnAddress, format!("From is at {domain}")))
+}
+
+fn unclear_from(seen: &Seen<'_>) -> Finding {
+    let fault = seen.request.from.as_ref().err()?;
+    Some((Reason::UnclearFrom, fault.sentence().to_owned()))
+}
+
+fn non_ascii_address(seen: &Seen<'_>) -> Finding {
+    let from = seen.request.from.as_ref().ok()?;
+    (from.needs_smtputf8() && !seen.policy.has_smtputf8).then(|| (Reason::NonAsciiAddress, "the local part is not ASCII".into()))
+}
+
+fn blocked(seen: &Seen<'_>) -> Finding {
+    listed(seen, &seen.policy.screen.block).map(|entry| (Reason::Blocked, format!("screen.block has {entry}")))
+}
+
+fn mail_farm(seen: &Seen<'_>) -> Finding {
+    listed(seen, &seen.policy.screen.mail_farms).map(|entry| (Reason::MailFarm, format!("screen.mail_farms has {entry}")))
+}
+
+/// The entry that covers the From address or the envelope sender: the address itself, its domain, or a parent domain.
+fn listed<'a>(seen: &'a Seen<'_>, list: &'a [String]) -> Option<&'a String> {
+    let senders: Vec<Address> = seen.request.from.iter().cloned().chain(Address::parse(&seen.facts.mail_from)).collect();
+    list.iter().find(|entry| {
+        senders.iter().any(|sender| match Address::parse(entry) {
+            Some(address) => address.canonical() == sender.canonical(),
+            None => is_within(&sender.ascii_domain(), entry),
+        })
+    })
+}
+
+/// Mailboxes that a mail domain must have, and ours for bounces; people read these.
+const OPERATOR_LOCALS: [&str; 3] = ["abuse", "postmaster", "complaints"];
+
+fn operator_mail(seen: &Seen<'_>) -> Finding {
+    let recipient = Address::parse(&seen.facts.rcpt_to)?;
+    let local = recipient.base_local();
+    let is_bounce = local == seen.policy.bounce.base_local() && recipient.ascii_domain() == seen.policy.bounce.ascii_domain();
+    (is_bounce || OPERATOR_LOCALS.contains(&local.as_str())).then(|| (Reason::OperatorMail, format!("RCPT TO is {local}@")))
+}
+
+fn unknown_recipient(seen: &Seen<'_>) -> Finding {
+    let is_known = !seen.catalogue.responses_for(&seen.facts.rcpt_to).is_empty();
+    (!is_known).then(|| (Reason::UnknownRecipient, format!("no entry for {}", seen.facts.rcpt_to)))
+}
+
+fn auto_submitted(seen: &Seen<'_>) -> Finding {
+    // RFC 3834 §5: any keyword but "no", known or not.
+    let found = seen.request.values("auto-submitted").find(|value| keyword(value) != "no")?;
+    Some((Reason::AutoSubmitted, format!("Auto-Submitted: {}", keyword(found))))
+}
+
+/// RFC 2369, RFC 2919, RFC 8058, and what came before them.
+const LIST_FIELDS: [&str; 11] = [
+    "list-id",
+    "list-help",
+    "list-subscribe",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+    "list-post",
+    "list-owner",
+    "list-archive",
+    "mailing-list",
+    "x-mailing-list",
+    "x-ml-name",
+];
+
+fn mailing_list(seen: &Seen<'_>) -> Finding {
+    has_any(seen, &LIST_FIELDS).map(|field| (Reason::MailingList, field.to_owned()))
+}
+
+fn bulk_precedence(seen: &Seen<'_>) -> Finding {
+    let values = seen.request.values("precedence").chain(seen.request.values("x-precedence"));
+    let found = values.map(keyword).find(|word| matches!(word.as_str(), "bulk" | "list" | "junk" | "auto_reply" | "auto-reply"))?;
+    Some((Reason::BulkPrecedence, format!("Precedence: {found}")))
+}
+
+fn response_suppressed(seen: &Seen<'_>) -> Finding {
+    // Exchange knows All, AutoReply, OOF and more; each but None is a wish that no machine answers.
+    let mut tokens = seen.request.values("x-auto-response-suppress").flat_map(|value| value.split(',')).map(keyword);
+    let found = tokens.find(|token| !token.is_empty() && token != "none")?;
+    Some((Reason::ResponseSuppressed, format!("X-Auto-Response-Suppress: {found}")))
+}
+
+/// Fields whose mere presence marks an autoresponder.
+const RESPONDER_FIELDS: [&str; 7] =
+    ["x-autoreply", "x-autorespond", "x-autoresponder", "x-autogenerated", "x-autoreply-from", "x-mail-autoreply", "feedback-id"];
+/// Fields that mark one by what they say.
+const RESPONDER_VALUES: [(&str, &str); 4] =
+    [("x-fc-machinegenerated", "true"), ("preference", "auto_reply"), ("x-apple-action", "vacation"), ("x-mimeole-autoreply", "true")];
+
+fn autoresponder(seen: &Seen<'_>) -> Finding {
+    let by_value = || {
+        let says = |(field, word): &(&'static str, &str)| seen.request.values(field).any(|value| keyword(value) == *word);
+        RESPONDER_VALUES.iter().find(|mark| says(mark)).map(|(field, _)| *field)
+    };
+    let by_class = || {
+        let mut classes = seen.request.values("x-post-messageclass");
+        classes.any(|class| class.to_lowercase().contains("autoresponder")).then_some("x-post-messageclass")
+    };
+    let field = has_any(seen, &RESPONDER_FIELDS).or_else(by_value).or_else(by_class)?;
+    Some((Reason::Autoresponder, field.to_owned()))
+}
+
+fn report(seen: &Seen<'_>) -> Finding {
+    let content_type = seen.request.content_type.as_str();
+    let is_report = matches!(
+        content_type,
+        "multipart/report"
+            | "message/delivery-status"
+            | "message/disposition-notification"
+            | "message/feedback-report"
+            | "message/global-delivery-status"
+    );
+    is_report.then(|| (Reason::Report, format!("Content-Type: {content_type}")))
+}
+
+fn loop_mark(seen: &Seen<'_>) -> Finding {
+    let is_ours = |text: &str| {
+        Address::parse(text.trim().trim_matches(['<', '>'])).is_some_and(|address| !seen.catalogue.responses_for(address.as_str()).is_empty())
+    };
+    let request = seen.request;
+    let seen_mark = if request.values("x-loop").any(is_ours) {
+        "X-Loop is ours".into()
+    } else if request.values("delivered-to").any(is_ours) {
+        "Delivered-To is ours".into()
+    } else if request.message_id.as_ref().is_some_and(|id| seen.catalogue.domains().any(|own| id.trim_end_matches('>').ends_with(&format!("@{own}"))))
+    {
+        "Message-ID is at a domain of ours".into()
+    } else if request.values("received").count() > RECEIVED_MAX {
+        format!("more than {RECEIVED_MAX} Received")
+    } else if request.references.len() > REFERENCES_MAX {
+        format!("more than {REFERENCES_MAX} References")
+    } else {
+        return None;
+    };
+    Some((Reason::Loop, seen_mark))
+}
+
+fn filtered(seen: &Seen<'_>) -> Finding {
+    // Only fields that the settings name, and of each only the topmost: our own MX put it there.
+    let field = seen.policy.screen.filter_headers.iter().find(|field| {
+        let topmost = seen.request.values(field).next().map(keyword);
+        topmost.is_some_and(|word| matches!(word.trim_end_matches(','), "yes" | "true" | "spam" | "infected"))
+    })?;
+    Some((Reason::Filtered, field.clone()))
+}
+
+fn not_text(seen: &Seen<'_>) -> Finding {
+    let content_type = seen.request.content_type.as_str();
+    let is_not_text = matches!(content_type, "text/calendar" | "application/pkcs7-mime" | "application/x-pkcs7-mime" | "application/ics");
+    is_not_text.then(|| (Reason::NotText, format!("Content-Type: {content_type}")))
+}
+
+fn too_old(seen: &Seen<'_>) -> Finding {
+    let age = seen.now.since(seen.facts.arrived);
+    let age_max = seen.policy.screen.age_max_s.duration();
+    (age > age_max).then(|| (Reason::TooOld, format!("{} s old, at most {} s", age.as_secs(), age_max.as_secs())))
+}
+
+fn has_any(seen: &Seen<'_>, names: &[&'static str]) -> Option<&'static str> {
+    names.iter().copied().find(|name| seen.request.values(name).next().is_some())
+}
+
+/// The first word of a value in lower case, without comments and parameters (RFC 2045 §5.1 in small).
+fn keyword(value: &str) -> String {
+    let mut depth = 0_u32;
+    let without_comments: String = value
+        .chars()
+        .filter(|&c| {
+            match c {
+                '(' => depth += 1,
+                ')' if depth > 0 => {
+                    depth -= 1;
+                    return false;
+                }
+                _ => {}
+            }
+            depth == 0
+        })
+        .collect();
+    let word = without_comments.split(';').next().unwrap_or_default().split_whitespace().next().unwrap_or_default();
+    word.trim_matches('"').to_lowercase()
+}
+
+#[cfg(test)]
+mod tests;

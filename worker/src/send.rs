@@ -1,0 +1,84 @@
+//! The senders: bytes in, accepted or not. Each failure is sorted here, once, by what may follow from it.
+
+pub mod maildir;
+pub mod ses;
+pub mod smtp;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use replyfleet::{
+    aws::Aws,
+    settings::{SenderSettings, Settings},
+};
+
+use crate::{catalogue::SendMethod, compose::Reply};
+
+/// A reply was accepted: the next hop answers for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted;
+
+/// Why a reply was not accepted. The texts hold codes and words of ours, never what a server said: it quotes addresses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The next hop will never take this reply: terminal for it.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It surely has not been taken; try again.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// It may have been taken: the connection was lost, or time ran out, after the last byte may have left.
+    #[error("uncertain: {0}")]
+    Uncertain(String),
+}
+
+/// The seam.
+#[async_trait]
+pub trait Sender: Send + Sync {
+    /// Hands one reply over.
+    async fn send(&self, reply: &Reply) -> Result<Accepted, SendError>;
+
+    /// Whether it can reach a local part beyond ASCII (SMTPUTF8, RFC 6531).
+    fn has_smtputf8(&self) -> bool;
+
+    /// Whether the next hop answers and would let us in.
+    async fn check(&self) -> Result<(), String>;
+
+    /// The longest that [`Sender::send`] takes.
+    fn timeout(&self) -> Duration;
+}
+
+/// The senders by the catalogue's `send_method`.
+pub type Senders = HashMap<SendMethod, Arc<dyn Sender>>;
+
+/// The send methods for which the settings have a sender.
+pub fn available(settings: &Settings) -> Vec<SendMethod> {
+    let both = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
+    both.into_iter().filter(|(_, sender)| sender.is_some()).map(|(method, _)| method).collect()
+}
+
+/// Whether a sender in the settings is SES, which needs the AWS account.
+pub fn needs_aws(settings: &Settings) -> bool {
+    [&settings.send.ses, &settings.send.smtp].into_iter().flatten().any(|sender| matches!(sender, SenderSettings::Ses { .. }))
+}
+
+/// Opens the senders of the settings.
+///
+/// # Errors
+/// A sentence with the settings' key.
+pub fn open(settings: &Settings, aws: Option<&Aws>) -> Result<Senders, String> {
+    let mut senders = Senders::new();
+    for (method, sender) in [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)] {
+        let Some(sender) = sender else { continue };
+        let opened: Result<Arc<dyn Sender>, String> = match sender {
+            SenderSettings::Maildir { dir } => maildir::MaildirSender::open(dir).map(|sender| Arc::new(sender) as _),
+            SenderSettings::Smtp(smtp) => smtp::SmtpSender::new(smtp).map(|sender| Arc::new(sender) as _),
+            SenderSettings::Ses { configuration_set } => match aws {
+                Some(aws) => Ok(Arc::new(ses::SesSender::new(aws, configuration_set.clone())) as _),
+                None => Err("needs the AWS account".into()),
+            },
+        };
+        senders.insert(method, opened.map_err(|error| format!("send.{}: {error}", method.word()))?);
+    }
+    Ok(senders)
+}

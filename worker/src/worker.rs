@@ -1,0 +1,156 @@
+//! A worker: opens what the settings name, and runs the drain loop beside the two things that keep themselves current.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use replyfleet::{
+    clock::{Clock, SystemClock},
+    durable,
+    ground::{Ground, GroundError},
+    settings::{QueueUrl, Settings, SettingsError},
+    store::ObjectName,
+};
+use tokio::sync::watch;
+
+use crate::{
+    attachments::Attachments,
+    catalogue::keeper::{CatalogueKeeper, KeeperError},
+    compose::Letterhead,
+    drain::Drain,
+    ledger::{Ledger, LedgerError},
+    metrics::Metrics,
+    respond::Responder,
+    screen::Policy,
+    send,
+};
+
+/// How often the ledger forgets what is old.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// The longest long poll of SQS: the fewest calls of an idle worker.
+const SQS_LONG_POLL: Duration = Duration::from_secs(20);
+/// A spool is looked at by this process itself; a short wait stops fast.
+const SPOOL_LONG_POLL: Duration = Duration::from_secs(1);
+
+/// Why a worker cannot start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum OpenError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Ground(#[from] GroundError),
+    #[error(transparent)]
+    Catalogue(#[from] KeeperError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("{0}")]
+    Value(String),
+}
+
+/// A worker that is ready to run.
+pub struct Worker {
+    drain: Drain,
+    catalogue: Arc<CatalogueKeeper>,
+    ledger: Ledger,
+    metrics: Arc<Metrics>,
+    refresh: Duration,
+}
+
+impl Worker {
+    /// Opens queue, store, catalogue, database and senders.
+    ///
+    /// # Errors
+    /// [`OpenError`], with the settings' key where one is to blame.
+    pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let secret = settings.secret()?;
+        let ground = Ground::open(settings, send::needs_aws(settings)).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::default());
+        let cache_dir = cache_dir(settings)?;
+
+        let senders = send::open(settings, ground.aws.as_deref()).map_err(OpenError::Value)?;
+        let has_smtputf8 = senders.values().all(|sender| sender.has_smtputf8());
+        let policy = Policy::new(settings, has_smtputf8).map_err(OpenError::Value)?;
+        let object = catalogue_object(settings)?;
+        let catalogue = Arc::new(CatalogueKeeper::open(Arc::clone(&ground.store), object, send::available(settings), cache_dir).await?);
+        let ledger = Ledger::open(settings.database.url.expose(), secret.clone(), settings.allowance.clone()).await?;
+        let refresh = settings.catalogue.refresh_s.duration();
+
+        let responder = Responder {
+            store: Arc::clone(&ground.store),
+            clock: Arc::clone(&clock),
+            catalogue: Arc::clone(&catalogue),
+            attachments: Attachments::new(Arc::clone(&ground.store), cache_dir, refresh),
+            ledger: ledger.clone(),
+            senders,
+            letterhead: Letterhead {
+                from_name: settings.reply.from_name.clone(),
+                subject: settings.reply.subject.clone(),
+                bounce: policy.bounce().clone(),
+                secret,
+            },
+            policy,
+            metrics: Arc::clone(&metrics),
+            mail_bytes_max: settings.screen.mail_bytes_max.get(),
+            age_max: settings.screen.age_max_s.duration(),
+            receives_max: u32::try_from(settings.worker.receives_max.get()).unwrap_or(u32::MAX),
+        };
+        let drain = Drain {
+            queue: ground.queue,
+            responder: Arc::new(responder),
+            metrics: Arc::clone(&metrics),
+            clock,
+            slots: settings.worker.slots.get(),
+            long_poll: match settings.queue.url {
+                QueueUrl::Sqs(_) => SQS_LONG_POLL,
+                QueueUrl::Spool(_) => SPOOL_LONG_POLL,
+            },
+            stop_timeout: settings.worker.stop_timeout_s.duration(),
+        };
+        tracing::warn!(authentication = %settings.authentication, "senders are not authenticated: whoever forges a From address makes us mail it");
+        Ok(Self { drain, catalogue, ledger, metrics, refresh })
+    }
+
+    /// What this worker counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Works until `stop` turns true; returns whether every message in hand was finished.
+    pub async fn run(self, stop: watch::Receiver<bool>) -> bool {
+        let refresher = tokio::spawn(async move { self.catalogue.keep_current(self.refresh).await });
+        let clock = Arc::clone(&self.drain.clock);
+        let forgetter = tokio::spawn(forget_old(self.ledger, clock));
+        let is_finished = self.drain.run(stop).await;
+        refresher.abort();
+        forgetter.abort();
+        is_finished
+    }
+}
+
+/// Where the catalogue lies.
+///
+/// # Errors
+/// [`SettingsError`] with the key.
+pub fn catalogue_object(settings: &Settings) -> Result<ObjectName, SettingsError> {
+    ObjectName::new(&settings.catalogue.bucket, &settings.catalogue.key)
+        .map_err(|text| SettingsError::value("catalogue.bucket and catalogue.key", &text))
+}
+
+fn cache_dir(settings: &Settings) -> Result<&Path, OpenError> {
+    let dir = settings.worker.cache_dir.as_path();
+    durable::create_dir(dir).map_err(|error| OpenError::Value(format!("worker.cache_dir: cannot create {}: {error}", dir.display())))?;
+    Ok(dir)
+}
+
+async fn forget_old(ledger: Ledger, clock: Arc<dyn Clock>) {
+    loop {
+        match ledger.forget_old(clock.now()).await {
+            Ok(0) => tokio::time::sleep(FORGET_EVERY).await,
+            Ok(requests) => tracing::info!(requests, "old requests are forgotten"),
+            Err(error) => {
+                tracing::warn!(error = %error, "old requests cannot be forgotten yet");
+                tokio::time::sleep(FORGET_EVERY).await;
+            }
+        }
+    }
+}
