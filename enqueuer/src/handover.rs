@@ -9,7 +9,12 @@
 //! * a panic on any thread ends the process with [`EXIT_DEFER`];
 //! * a thread of its own ends the process at the deadline, even while another hangs in a system call.
 
-use std::{io::Write, process, time::Duration};
+use std::{
+    io::Write,
+    process,
+    sync::mpsc::{Sender, channel},
+    time::{Duration, Instant},
+};
 
 /// Postfix may forget the mail.
 pub const EXIT_DELIVERED: i32 = 0;
@@ -26,16 +31,23 @@ pub fn promise_to_defer() {
     }));
 }
 
-/// Ends the process with [`EXIT_DEFER`] when `deadline` has passed.
+/// Until the settings are read, which name the deadline.
+const SETTINGS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Ends the process with [`EXIT_DEFER`] when the deadline has passed. The deadline, counted from now, is sent to the
+/// thread that watches; until it has one, it waits for a short time only: reading the settings may hang, too.
 ///
 /// # Errors
 /// The system's, if there can be no thread; nothing was taken then.
-pub fn defer_at(deadline: Duration) -> std::io::Result<()> {
+pub fn watch_deadline() -> std::io::Result<Sender<Duration>> {
+    let (sender, receiver) = channel();
+    let start = Instant::now();
     let watch = move || {
-        std::thread::sleep(deadline);
+        let deadline: Duration = receiver.recv_timeout(SETTINGS_DEADLINE).unwrap_or_default();
+        std::thread::sleep(deadline.saturating_sub(start.elapsed()));
         defer("deadline passed");
     };
-    std::thread::Builder::new().name("deadline".into()).spawn(watch).map(drop)
+    std::thread::Builder::new().name("deadline".into()).spawn(watch).map(|_| sender)
 }
 
 /// Ends the process; Postfix keeps the mail and logs `why`.

@@ -16,7 +16,7 @@ use clap::Parser;
 use replyfleet::{clock::UnixMillis, ground::Ground, settings::Settings, telemetry::chain};
 use replyfleet_enqueuer::{
     Destination, Handover, enqueue, facts,
-    handover::{defer, defer_at, delivered, promise_to_defer},
+    handover::{defer, delivered, promise_to_defer, watch_deadline},
 };
 
 /// Takes one mail from Postfix and puts it on the queue.
@@ -59,9 +59,11 @@ fn main() {
     help_for_people();
     promise_to_defer();
     let arguments = arguments();
-    let settings = Settings::load(&arguments.config).unwrap_or_else(|error| defer(&chain(&error)));
     // From here on the process ends in time, whatever hangs.
-    defer_at(settings.enqueuer.deadline_s.duration()).unwrap_or_else(|error| defer(&format!("no deadline thread: {error}")));
+    let deadline = watch_deadline().unwrap_or_else(|error| defer(&format!("no deadline thread: {error}")));
+    let settings = Settings::load(&arguments.config).unwrap_or_else(|error| defer(&chain(&error)));
+    // The watch outlives this thread's work: it is there as long as the process.
+    let _ = deadline.send(settings.enqueuer.deadline_s.duration());
     let mail = read_mail(settings.enqueuer.mail_bytes_max.get());
     // One thread: a runtime with workers would cost more than the mail.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -24,6 +24,7 @@ use replyfleet_worker::{
 };
 use tokio::{
     net::TcpListener,
+    signal::unix::{SignalKind, signal},
     sync::{broadcast, watch},
 };
 
@@ -80,18 +81,25 @@ pub(crate) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
     println!("{rows}\n");
     let replies = count_replies(dir)?;
     is_expected &= replies == sample::REPLIES_EXPECTED;
-    println!("{replies} replies lie in {}", dir.join("replies").display());
-    for file in newest_replies(dir)? {
-        println!("  {file}");
+    if !arguments.once {
+        println!("{replies} replies lie in {}, among them", dir.join("replies/new").display());
+        for file in first_replies(dir)? {
+            println!("  {file}");
+        }
+        println!();
     }
     if is_expected {
-        println!("\nEvery sample went as expected.");
+        println!("Every sample went as expected: {replies} replies.");
     } else {
-        println!("\nNOT as expected: what is red above, or {replies} replies instead of {}.", sample::REPLIES_EXPECTED);
+        println!("NOT as expected: what is red above, or {replies} replies instead of {}.", sample::REPLIES_EXPECTED);
     }
     if !arguments.once {
         invite(port, dir);
-        tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for Ctrl-C")?,
+            _ = terminate.recv() => {}
+        }
         println!("\nstopping; {} and all in it is removed", dir.display());
     }
     listener.abort();
@@ -123,7 +131,7 @@ fn count_replies(dir: &Path) -> anyhow::Result<usize> {
 }
 
 /// The first two, to have something to open.
-fn newest_replies(dir: &Path) -> anyhow::Result<Vec<String>> {
+fn first_replies(dir: &Path) -> anyhow::Result<Vec<String>> {
     let mut files =
         std::fs::read_dir(dir.join("replies/new"))?.map(|entry| Ok(entry?.path().display().to_string())).collect::<anyhow::Result<Vec<_>>>()?;
     files.sort();

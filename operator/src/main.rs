@@ -41,7 +41,7 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Writes the manual pages of all three programs' commands into a folder.
+    /// Writes this program's manual pages into a folder.
     Manual {
         /// The folder, which exists.
         dir: PathBuf,

@@ -1,12 +1,15 @@
 //! Tables for people: aligned, quiet, and plain text where the output is no terminal.
 
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, TableComponent, presets::NOTHING};
 
 /// A table with these column heads.
 pub(crate) fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(heads.iter().map(|head| Cell::new(head).add_attribute(comfy_table::Attribute::Bold)));
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    for line in [TableComponent::HeaderLines, TableComponent::MiddleHeaderIntersections] {
+        table.set_style(line, '─');
+    }
+    table.set_header(heads.iter().map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
     table
 }
 

@@ -2,8 +2,6 @@
 
 use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt, time::Duration};
 
-use replyfleet_tests as harness;
-
 use crate::world::{MAIL_BYTES_MAX, World};
 
 #[test]
@@ -107,6 +105,17 @@ fn a_mail_that_never_ends_defers_at_the_deadline() {
 }
 
 #[test]
+fn settings_that_cannot_be_read_to_their_end_defer_at_a_deadline_of_their_own() {
+    let world = World::on_spool();
+    fs::remove_file(&world.config).unwrap();
+    // Whoever opens a pipe without a writer waits.
+    assert!(std::process::Command::new("mkfifo").arg(&world.config).status().unwrap().success());
+    let ending = world.run().mail(b"x").end();
+    ending.assert_deferred("deadline passed");
+    assert!(ending.took < Duration::from_secs(20), "{ending:?}");
+}
+
+#[test]
 fn a_reader_that_is_gone_changes_nothing() {
     let world = World::on_spool();
     let shell = |script: &str| ["sh", "-c", script, "sh"].map(OsString::from);
@@ -133,9 +142,4 @@ fn a_missing_store_or_bucket_name_defers_a_mail_that_needs_it() {
     fs::write(&world.store, "a file").unwrap();
     world.run().mail(&[b'x'; 2000]).end().assert_deferred("store.url");
     assert!(world.spooled().is_empty());
-}
-
-#[test]
-fn the_enqueuer_tested_here_is_the_one_that_was_built() {
-    assert!(harness::program("replyfleet-enqueue").is_file());
 }

@@ -2,7 +2,7 @@
 //!
 //! strace(1) counts calls by name and *for each thread*: "the 2nd `write`" is that of whichever thread comes to its own
 //! second first. A call that another thread always comes to earlier cannot be reached so; `killed` says what it does
-//! about the one that matters, the write of the mail.
+//! about the one that matters, the write of the mail. Without `--seccomp-bpf`: with it most injected signals never come.
 
 use std::{
     collections::BTreeMap,

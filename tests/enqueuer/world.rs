@@ -18,7 +18,7 @@ use crate::sqs::Sqs;
 
 /// Longer than any deadline that the settings here have; a process that is still there then hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
-/// What a mail becomes a claim check above, where a test wants one.
+/// Where a test wants claim checks: a larger mail becomes one.
 pub(crate) const INLINE_BYTES_MAX: usize = 1000;
 /// The largest mail that is taken.
 pub(crate) const MAIL_BYTES_MAX: usize = 100_000;
@@ -64,7 +64,7 @@ impl World {
         fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let queue = queue(&spool);
-        // The SDK goes to the endpoint; that it is the same as the queue's own is the settings' matter.
+        // The SDK goes to the account's endpoint, whatever the host in the queue's URL is.
         let endpoint = queue.split('"').nth(1).filter(|url| url.starts_with("http")).and_then(|url| url.split_once("/0000"));
         let endpoint = endpoint.map(|(endpoint, _)| format!("endpoint_url = \"{endpoint}\"")).unwrap_or_default();
         let text = format!(

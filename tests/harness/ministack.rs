@@ -52,7 +52,7 @@ pub fn environment(dir: &Path, port: u16) -> Vec<(&'static str, String)> {
         ("TMPDIR", dir.display().to_string()),
         ("S3_DATA_DIR", below("s3")),
         ("STATE_DIR", below("state")),
-        ("LOG_LEVEL", "INFO".into()),
+        ("LOG_LEVEL", "WARNING".into()),
         ("SFTP_ENABLED", "0".into()),
         ("IOT_MTLS_ENABLED", "0".into()),
         ("MINISTACK_REGION", REGION.into()),

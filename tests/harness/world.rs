@@ -55,7 +55,7 @@ pub struct Plan<'a> {
     pub backing: Backing,
     /// A shell script that Postfix runs in the enqueuer's place; `$ENQUEUE` is the enqueuer, `$W` the world's folder.
     pub instead_of_enqueuer: Option<&'a str>,
-    /// Seconds for which the relay that the worker sends to waits before it takes a mail; it is then the sink itself.
+    /// Seconds for which the relay that the worker sends to, then a sink itself, waits before it says that it has a mail.
     pub slow_sink_s: Option<u32>,
     /// `worker.slots`.
     pub slots: usize,
@@ -159,17 +159,15 @@ impl World {
         self.start_daemon("sink", self.command("smtp-sink").args(sink("mx")).args(["192.0.2.26:25", "64"]));
         if let Some(delay) = plan.slow_sink_s {
             let listen = format!("127.0.0.1:{SLOW_SINK_PORT}");
-            self.start_daemon("slow-sink", self.command("smtp-sink").args(sink("slow")).args(["-w", &delay.to_string(), &listen, "64"]));
+            self.start_daemon("slow-sink", self.command("smtp-sink").args(sink("slow")).args(["-W", &format!(".:{delay}"), &listen, "64"]));
         }
     }
 
     fn start_aws(&mut self) {
         let home = self.folder("aws", "root");
-        let ministack = ministack::program().expect("checked before");
-        self.start_daemon(
-            "ministack",
-            self.command(ministack).envs(ministack::environment(&home, MINISTACK_PORT)).env("SMTP_HOST", "127.0.0.1:2525"),
-        );
+        let mut ministack = self.command(ministack::venv().join("bin/python3"));
+        ministack.arg(crate::repository().join("tests/harness/world/ses_relay.py")).envs(ministack::environment(&home, MINISTACK_PORT));
+        self.start_daemon("ministack", &mut ministack);
         self.wait_for_port("127.0.0.1", MINISTACK_PORT);
         self.aws(&["setup"]);
     }

@@ -5,4 +5,12 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod answered;
+mod big;
 mod common;
+mod enqueuer_killed;
+mod foreign_bytes;
+mod ignored;
+mod people;
+mod queue_away;
+mod worker_killed;
+mod worker_stopped;

@@ -149,6 +149,9 @@ const ROLES: [&str; 17] = [
     "postmaster",
 ];
 
+/// Senders of complaints that carry no other mark (Microsoft's Junk Mail Reporting Program).
+const REPORTERS: [&str; 1] = ["staff@hotmail.com"];
+
 fn role_sender(seen: &Seen<'_>) -> Finding {
     let is_role = |local: &str| match local {
         "postmaster" => !seen.policy.screen.answer_postmaster,
@@ -156,6 +159,10 @@ fn role_sender(seen: &Seen<'_>) -> Finding {
     };
     let mail_from_local = seen.facts.mail_from.rsplit_once('@').map(|(local, _)| local.split('+').next().unwrap_or_default().to_lowercase());
     let from_local = seen.request.from.as_ref().ok().map(Address::base_local);
+    let reporter = seen.request.from.as_ref().ok().map(Address::canonical).filter(|from| REPORTERS.contains(&from.as_str()));
+    if let Some(reporter) = reporter {
+        return Some((Reason::RoleSender, reporter));
+    }
     let role = mail_from_local.into_iter().chain(from_local).find(|local| is_role(local))?;
     Some((Reason::RoleSender, format!("{role}@")))
 }
@@ -217,8 +224,8 @@ fn auto_submitted(seen: &Seen<'_>) -> Finding {
     Some((Reason::AutoSubmitted, format!("Auto-Submitted: {}", keyword(found))))
 }
 
-/// RFC 2369, RFC 2919, RFC 8058, and what came before them.
-const LIST_FIELDS: [&str; 11] = [
+/// RFC 2369, RFC 2919, RFC 8058, and what came before them (X-MLServer is fml's mark, on its alerts too).
+const LIST_FIELDS: [&str; 12] = [
     "list-id",
     "list-help",
     "list-subscribe",
@@ -230,6 +237,7 @@ const LIST_FIELDS: [&str; 11] = [
     "mailing-list",
     "x-mailing-list",
     "x-ml-name",
+    "x-mlserver",
 ];
 
 fn mailing_list(seen: &Seen<'_>) -> Finding {

@@ -164,6 +164,16 @@ bounce_address = "bounce@responder.test"
         }
     }
 
+    /// How many messages of the spool have a receiver.
+    pub fn in_hand(&self) -> usize {
+        files_below(&self.path("spool/cur")).len()
+    }
+
+    /// Takes the spool away from the enqueuer, or gives it back.
+    pub fn set_spool_owner(&self, is_ours: bool) {
+        give_to(&self.path("spool"), if is_ours { USER } else { "root" });
+    }
+
     /// The keys of the mails that were too big for the queue.
     pub fn claim_checks(&self) -> Vec<String> {
         match self.backing {

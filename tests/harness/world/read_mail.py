@@ -30,8 +30,8 @@ def read(path):
         "texts": texts,
         "attachments": attachments,
         "defects": defects,
-        # A mail that the sink is still writing ends before its last boundary.
-        "is_whole": not message.is_multipart() or raw.rstrip().endswith(f"--{message.get_boundary()}--".encode()),
+        # A mail that the sink is still writing ends before its last boundary. Every reply here is a multipart.
+        "is_whole": message.is_multipart() and raw.rstrip().endswith(f"--{message.get_boundary()}--".encode()),
     }
 
 
