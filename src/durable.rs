@@ -41,12 +41,20 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Creates `dir` and its parents, readable by their owner only; one that exists keeps its mode.
+/// Creates `dir` and its parents, readable by their owner only and there after a crash; one that exists keeps its mode.
 ///
 /// # Errors
 /// The system's.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match fs::DirBuilder::new().mode(DIR_MODE).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()), // another process was faster
+        created => created.and_then(|()| sync_dir(parent)),
+    }
 }
 
 #[cfg(test)]

@@ -395,7 +395,7 @@ pub struct SmtpSettings {
     /// How many connections at most.
     #[serde(default = "default_connections")]
     pub connections_max: Count<1, 1_000>,
-    /// How long one mail may take from MAIL FROM to the answer after the final dot.
+    /// How long sending one mail may take in all, connecting included.
     #[serde(default = "default_timeout")]
     pub timeout_s: Seconds<1, 600>,
     #[serde(skip)]

@@ -6,10 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    io::{IsTerminal, Read},
-    path::PathBuf,
-};
+use std::{io::Read, path::PathBuf};
 
 use bytes::Bytes;
 use clap::Parser;
@@ -105,7 +102,7 @@ async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes) -> Re
 fn help_for_people() {
     let mut arguments = std::env::args_os().skip(1);
     let asks = matches!(arguments.next().as_deref().and_then(|first| first.to_str()), Some("--help" | "-h" | "--version" | "-V"));
-    if asks && arguments.next().is_none() && std::io::stdout().is_terminal() | !is_under_postfix() {
+    if asks && arguments.next().is_none() && !is_under_postfix() {
         Arguments::parse();
     }
 }

@@ -36,8 +36,10 @@ use crate::{clock::UnixMillis, durable, envelope::Envelope, keyed::hex};
 
 /// How often a waiting receive looks. A look at an empty directory costs some ten microseconds.
 const POLL_EVERY: Duration = Duration::from_millis(50);
-/// How long a listing of `new/` is used before it is read again, so that what was released early is found in time.
+/// How long a listing of `new/` is used before it is read again, so that what was released early is found in time;
+/// but at least so many times as long as the reading took: a million files must not be listed every second.
 const LISTING_FRESH: Duration = Duration::from_secs(1);
+const LISTING_FRESH_TIMES: u32 = 20;
 /// How often `cur/` is searched for ended leases.
 const LEASE_SCAN_EVERY: Duration = Duration::from_millis(500);
 /// A file in `tmp/` that is older belongs to a writer that died (Maildir's own rule is 36 hours).
@@ -55,11 +57,11 @@ struct Spool {
     listing: Mutex<Listing>,
 }
 
-/// Names in `new/`, in order of their due time, as of `read_at`.
+/// Names in `new/`, in order of their due time, as they were when it was read.
 #[derive(Default)]
 struct Listing {
     names: VecDeque<String>,
-    read_at: Option<Instant>,
+    stale_at: Option<Instant>,
     leases_scanned_at: Option<Instant>,
 }
 
@@ -151,13 +153,14 @@ impl Spool {
         let mut received = Vec::new();
         let mut is_reread = false;
         while received.len() < max {
-            let is_stale = listing.read_at.is_none_or(|at| at.elapsed() >= LISTING_FRESH);
+            let is_stale = listing.stale_at.is_none_or(|at| at <= Instant::now());
             if (listing.names.is_empty() || is_stale) && !is_reread {
                 is_reread = true;
+                let start = Instant::now();
                 let mut names = names_in(&self.dir.join("new"))?;
                 names.sort_unstable();
                 listing.names = names.into();
-                listing.read_at = Some(Instant::now());
+                listing.stale_at = Some(Instant::now() + LISTING_FRESH.max(start.elapsed() * LISTING_FRESH_TIMES));
             }
             let Some(name) = listing.names.pop_front() else { break };
             let Some(waiting) = Waiting::parse(&name) else { continue };

@@ -1,5 +1,7 @@
 //! Amazon S3 as the store. The version is the ETag; a conditional get is `If-None-Match`.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_s3::{
     Client,
@@ -11,6 +13,10 @@ use bytes::Bytes;
 use super::{Fetched, ObjectName, Result, Store, StoreError, Version};
 use crate::aws::{Aws, Fault, HttpStatus, fault};
 
+/// How long one call may take: a mail of 40 MB goes up through 10 Mbit/s in that time, and it is still within the
+/// enqueuer's own deadline.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(45);
+
 /// The account's S3.
 pub struct S3Store {
     client: Client,
@@ -19,7 +25,9 @@ pub struct S3Store {
 impl S3Store {
     /// Nothing is asked of S3 yet. `path_style` puts the bucket into the path, as an emulator on an IP address needs.
     pub fn new(aws: &Aws, path_style: bool) -> Self {
-        let config = aws_sdk_s3::config::Builder::from(aws.config()).force_path_style(path_style).build();
+        let mut limits = aws.config().timeout_config().map_or_else(Default::default, |limits| limits.to_builder());
+        limits.set_operation_attempt_timeout(Some(ATTEMPT_TIMEOUT));
+        let config = aws_sdk_s3::config::Builder::from(aws.config()).force_path_style(path_style).timeout_config(limits.build()).build();
         Self { client: Client::from_conf(config) }
     }
 }

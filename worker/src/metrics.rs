@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use crate::{
     ledger::ReplyState,
     outcome::{Outcome, Row},
+    send::SendError,
 };
 
 /// Lines that a slow reader of the feed may lag behind.
@@ -95,10 +96,14 @@ impl Metrics {
         let _ = self.feed.send(ended); // an error means that nobody watches
     }
 
-    /// A reply was tried.
-    pub fn tried(&self, request_key: &str, index: usize, method: &'static str, what: &str, send_time: Duration) {
+    /// A reply was tried; a failure is said aloud, with its class and code.
+    pub fn tried(&self, request_key: &str, index: usize, method: &'static str, error: Option<&SendError>, send_time: Duration) {
         let request = request_key.get(..KEY_CHARS).unwrap_or_default();
-        tracing::debug!(request, reply = index, method, what, send_time_ms = millis(send_time), "reply tried");
+        let send_time_ms = millis(send_time);
+        match error {
+            None => tracing::debug!(request, reply = index, method, send_time_ms, "a reply was accepted"),
+            Some(error) => tracing::warn!(request, reply = index, method, send_time_ms, error = %error, "a reply was not accepted"),
+        }
     }
 
     /// How many messages ended so far, by outcome and why.

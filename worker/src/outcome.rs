@@ -73,8 +73,6 @@ pub struct Row {
 const RETRY_DELAY_MIN: Duration = Duration::from_secs(5);
 /// The longest. With doubling this leaves a message with fifty receives about two days.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(3600);
-/// A claim is held for at most minutes, so a message that waits for one looks again soon.
-const CLAIM_DELAY: Duration = Duration::from_secs(5);
 
 impl Outcome {
     /// The outcome of a request whose replies stand as given.
@@ -99,7 +97,6 @@ impl Outcome {
             Outcome::Duplicate => row(Settlement::Delete, Level::INFO, "duplicate", ""),
             Outcome::Ignored(reason) => row(Settlement::Delete, Level::INFO, "ignored", reason.word()),
             Outcome::Retry(wait @ Wait::Stopping) => row(Settlement::Release(Duration::ZERO), Level::INFO, "retry", wait.word()),
-            Outcome::Retry(wait @ Wait::Claim) => row(Settlement::Release(CLAIM_DELAY), Level::INFO, "retry", wait.word()),
             Outcome::Retry(wait) => row(Settlement::Release(retry_delay(receive_count)), Level::WARN, "retry", wait.word()),
             Outcome::Parked(park) => row(Settlement::Park(park.word()), Level::ERROR, "parked", park.word()),
         }

@@ -4,7 +4,7 @@
 //! parser is made to fall. So the header block is cut out first, measured, and only then given to mail-parser.
 //! A mail that breaks a limit or has no header ends in a reason, never in an error.
 
-use std::{borrow::Cow, fmt, sync::LazyLock};
+use std::{fmt, sync::LazyLock};
 
 use mail_parser::{Address as ParsedAddress, HeaderName, HeaderValue, MessageParser};
 
@@ -212,8 +212,8 @@ fn msg_ids(text: &str) -> Vec<String> {
 }
 
 /// A folded value as one line (RFC 5322 §2.2.3), without white space around it.
-fn unfold(raw: &Cow<'_, str>) -> String {
-    raw.trim().replace("\r\n", "").replace('\n', "").replace('\0', "")
+fn unfold(raw: &str) -> String {
+    raw.trim().replace("\r\n", "").replace(['\n', '\0'], "")
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::{
 /// Receives after which an object that is missing or cut is believed to stay so.
 const FETCH_RECEIVES_MAX: u32 = 5;
 /// How much longer a claim holds than its send may take: composing, and the record afterwards.
-const CLAIM_GRACE: Duration = Duration::from_secs(30);
+const CLAIM_GRACE: Duration = Duration::from_secs(10);
 /// Tries to record what came of a send before the claim is left to run out.
 const RECORD_TRIES_MAX: u32 = 5;
 /// Between them.
@@ -113,9 +113,9 @@ impl Responder {
         let to = request.from.as_ref().map_err(|_| Reason::UnclearFrom)?;
         let case = Case { facts, request: &request, to, catalogue: &catalogue };
         *replies = self.admit(&case).await?.replies;
-        for index in 0..replies.len() {
-            if !replies[index].is_terminal() {
-                replies[index] = self.reply(&case, index).await?;
+        for (index, state) in replies.iter_mut().enumerate() {
+            if !state.is_terminal() {
+                *state = self.reply(&case, index).await?;
             }
         }
         Ok(Outcome::of_replies(replies, false))
@@ -204,14 +204,10 @@ impl Responder {
         let reply = compose(&self.letterhead, &recipient, index, response, &attachments, self.clock.now());
         let start = Instant::now();
         let sent = sender.send(&reply).await;
-        let what = sent.as_ref().map_or_else(ToString::to_string, |_| "accepted".into());
-        self.metrics.tried(key, index, response.send_method.word(), &what, start.elapsed());
+        self.metrics.tried(key, index, response.send_method.word(), sent.as_ref().err(), start.elapsed());
         let result = match sent {
             Ok(_) => Try::Sent,
-            Err(SendError::Refused(code)) => {
-                tracing::warn!(request = &key[..16.min(key.len())], reply = index, code, "a reply was refused");
-                Try::Refused
-            }
+            Err(SendError::Refused(_)) => Try::Refused,
             Err(SendError::NotSent(_)) => Try::NotSent,
             Err(SendError::Uncertain(_)) => Try::Ambiguous,
         };

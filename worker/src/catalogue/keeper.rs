@@ -42,7 +42,7 @@ pub enum KeeperError {
         /// Where it lies.
         object: ObjectName,
         /// Why.
-        error: CatalogueError,
+        error: Box<CatalogueError>,
     },
     /// It cannot be a catalogue.
     #[error("catalogue {0}: is not UTF-8 text, or larger than {CATALOGUE_BYTES_MAX} bytes")]
@@ -133,7 +133,7 @@ async fn fetch(store: &dyn Store, object: &ObjectName, available: &[SendMethod])
 fn parse(object: &ObjectName, content: &[u8], available: &[SendMethod]) -> Result<(Catalogue, String), KeeperError> {
     let text = std::str::from_utf8(content).ok().filter(|text| text.len() <= CATALOGUE_BYTES_MAX);
     let text = text.ok_or_else(|| KeeperError::NotText(object.clone()))?;
-    let catalogue = Catalogue::parse(text, available).map_err(|error| KeeperError::Refused { object: object.clone(), error })?;
+    let catalogue = Catalogue::parse(text, available).map_err(|error| KeeperError::Refused { object: object.clone(), error: Box::new(error) })?;
     Ok((catalogue, text.to_owned()))
 }
 

@@ -103,7 +103,7 @@ fn machines_are_not_answered() {
     ] {
         assert_eq!(with_header(header), Err(reason), "{header}");
     }
-    assert_eq!(with_header(&"Received: from a by b\n".repeat(RECEIVED_MAX + 1).trim_end().to_owned()), Err(Reason::Loop));
+    assert_eq!(with_header("Received: from a by b\n".repeat(RECEIVED_MAX + 1).trim_end()), Err(Reason::Loop));
     assert_eq!(with_header(&format!("References:{}", "\n <1@example.org>".repeat(REFERENCES_MAX + 1))), Err(Reason::Loop));
 }
 

@@ -8,7 +8,7 @@
 use std::{
     future::Future,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -23,13 +23,15 @@ use lettre::{
     },
 };
 use replyfleet::settings::{SmtpSettings, SmtpTls};
-use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::{Accepted, SendError, Sender};
 use crate::compose::Reply;
 
-/// How long connecting, greeting and TLS may take together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may idle; Postfix closes one after 300 s, others after 60.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -73,9 +75,7 @@ impl SmtpSender {
         let server = (self.settings.host.as_str(), self.settings.port);
         let mut connection = match (&self.tls, self.settings.tls) {
             (Some(tls), SmtpTls::Implicit) => {
-                AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), &self.hello, Some(tls.clone()), None)
-                    .await
-                    .map_err(|error| word(&error))?
+                AsyncSmtpConnection::connect_tokio1(server, None, &self.hello, Some(tls.clone()), None).await.map_err(|error| word(&error))?
             }
             _ => {
                 let stream = TcpStream::connect(server).await.map_err(|error| error.kind().to_string())?;
@@ -94,8 +94,8 @@ impl SmtpSender {
         Ok(connection)
     }
 
-    async fn fresh(&self) -> Result<AsyncSmtpConnection, SendError> {
-        let connected = timeout(CONNECT_TIMEOUT, self.connect()).await.unwrap_or_else(|_| Err("time-out".into()));
+    async fn fresh(&self, deadline: Instant) -> Result<AsyncSmtpConnection, SendError> {
+        let connected = timeout_at(deadline, self.connect()).await.unwrap_or_else(|_| Err("time-out".into()));
         connected.map_err(|text| SendError::NotSent(format!("connect: {text}")))
     }
 
@@ -111,8 +111,8 @@ impl SmtpSender {
     }
 
     /// One mail over one connection, which is kept afterwards unless it broke.
-    async fn deliver(&self, mut connection: AsyncSmtpConnection, reply: &Reply, is_reused: bool) -> Result<Accepted, Failure> {
-        let result = self.transact(&mut connection, reply, is_reused).await;
+    async fn deliver(&self, mut connection: AsyncSmtpConnection, reply: &Reply, is_reused: bool, deadline: Instant) -> Result<Accepted, Failure> {
+        let result = self.transact(&mut connection, reply, is_reused, deadline).await;
         let is_usable = match &result {
             Ok(Accepted) => true,
             // After a refusal the dialogue must be reset; a new connection is simpler, and refusals are rare.
@@ -127,7 +127,7 @@ impl SmtpSender {
         result
     }
 
-    async fn transact(&self, connection: &mut AsyncSmtpConnection, reply: &Reply, is_reused: bool) -> Result<Accepted, Failure> {
+    async fn transact(&self, connection: &mut AsyncSmtpConnection, reply: &Reply, is_reused: bool, deadline: Instant) -> Result<Accepted, Failure> {
         let refused = |text: &str| Failure::Final(SendError::Refused(text.into()));
         let mail_from: EnvelopeAddress = reply.mail_from.parse().map_err(|_| refused("sender address"))?;
         let rcpt_to: EnvelopeAddress = reply.rcpt_to.parse().map_err(|_| refused("recipient address"))?;
@@ -138,16 +138,15 @@ impl SmtpSender {
             }
             parameters.push(MailParameter::SmtpUtfEight);
         }
-        let limit = self.settings.timeout_s.duration();
-        match phase(limit, connection.command(Mail::new(Some(mail_from), parameters))).await {
+        match phase(deadline, connection.command(Mail::new(Some(mail_from), parameters))).await {
             Err(Phase::Broken(_)) if is_reused => return Err(Failure::Stale),
             answer => answer.map_err(|error| error.before_data("MAIL"))?,
         }
-        phase(limit, connection.command(Rcpt::new(rcpt_to, Vec::new()))).await.map_err(|error| error.before_data("RCPT"))?;
-        phase(limit, connection.command(Data)).await.map_err(|error| error.before_data("DATA"))?;
+        phase(deadline, connection.command(Rcpt::new(rcpt_to, Vec::new()))).await.map_err(|error| error.before_data("RCPT"))?;
+        phase(deadline, connection.command(Data)).await.map_err(|error| error.before_data("DATA"))?;
         // lettre ends the message with CRLF and the dot: with the message's own last CRLF it would grow by a line.
         let message = reply.message.strip_suffix(b"\r\n").unwrap_or(&reply.message);
-        phase(limit, connection.message(message)).await.map_err(Phase::after_data)?;
+        phase(deadline, connection.message(message)).await.map_err(Phase::after_data)?;
         Ok(Accepted)
     }
 }
@@ -155,16 +154,19 @@ impl SmtpSender {
 #[async_trait]
 impl Sender for SmtpSender {
     async fn send(&self, reply: &Reply) -> Result<Accepted, SendError> {
-        let _slot = self.slots.acquire().await.map_err(|error| SendError::NotSent(error.to_string()))?;
+        let deadline = Instant::now() + self.settings.timeout_s.duration();
+        let Ok(Ok(_slot)) = timeout_at(deadline, self.slots.acquire()).await else {
+            return Err(SendError::NotSent("no free connection".into()));
+        };
         if let Some(connection) = self.reuse() {
-            match self.deliver(connection, reply, true).await {
+            match self.deliver(connection, reply, true, deadline).await {
                 Err(Failure::Stale) => {}
                 Err(Failure::Final(error)) => return Err(error),
                 Ok(accepted) => return Ok(accepted),
             }
         }
-        let connection = self.fresh().await?;
-        match self.deliver(connection, reply, false).await {
+        let connection = self.fresh(deadline).await?;
+        match self.deliver(connection, reply, false, deadline).await {
             Err(Failure::Stale) => Err(SendError::NotSent("MAIL: connection lost".into())),
             Err(Failure::Final(error)) => Err(error),
             Ok(accepted) => Ok(accepted),
@@ -176,15 +178,15 @@ impl Sender for SmtpSender {
     }
 
     async fn check(&self) -> Result<(), String> {
-        let mut connection = self.fresh().await.map_err(|error| error.to_string())?;
-        let answer = phase(CONNECT_TIMEOUT, connection.command(Noop)).await;
+        let deadline = Instant::now() + self.timeout();
+        let mut connection = self.fresh(deadline).await.map_err(|error| error.to_string())?;
+        let answer = phase(deadline, connection.command(Noop)).await;
         connection.abort().await;
         answer.map_err(|error| error.word())
     }
 
     fn timeout(&self) -> Duration {
-        // Three commands and the data, each within its own limit, after connecting.
-        CONNECT_TIMEOUT + 4 * self.settings.timeout_s.duration()
+        self.settings.timeout_s.duration()
     }
 }
 
@@ -224,8 +226,8 @@ impl Phase {
     }
 }
 
-async fn phase<T>(limit: Duration, exchange: impl Future<Output = Result<T, SmtpError>>) -> Result<(), Phase> {
-    match timeout(limit, exchange).await {
+async fn phase<T>(deadline: Instant, exchange: impl Future<Output = Result<T, SmtpError>>) -> Result<(), Phase> {
+    match timeout_at(deadline, exchange).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(match error.status() {
             Some(code) => Phase::Answered { is_permanent: error.is_permanent(), code: code.to_string() },
