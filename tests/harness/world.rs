@@ -144,13 +144,15 @@ impl World {
             "--listen-address=127.0.0.1",
             "--bind-interfaces",
             "--user=root",
-            "--mx-host=example.org,mail.example.org,10",
             "--host-record=mail.example.org,192.0.2.26",
             "--host-record=client.example.org,198.51.100.7",
+            "--mx-host=example.org,mail.example.org,10",
+            "--mx-host=example.com,mail.example.org,10",
+            "--mx-host=penguin.example.com,mail.example.org,10",
             "--mx-host=responder.test,mx.responder.test,10",
             "--host-record=mx.responder.test,192.0.2.25",
-            // Whoever else a mail of a corpus names: found, and at the sink.
-            "--address=/#/192.0.2.26",
+            // No other name exists.
+            "--local=/#/",
         ];
         self.start_daemon("dnsmasq", self.command("dnsmasq").args(dns));
         self.folder("sink", USER);
@@ -238,11 +240,14 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        let died: Vec<String> = self.daemons.iter_mut().filter_map(|daemon| (!daemon.is_running()).then(|| daemon.name().to_owned())).collect();
+        if std::thread::panicking() || !died.is_empty() {
             self.show_logs();
         }
+        self.daemons.clear();
         drop(self.anchor.stdin.take()); // the first process ends now, and the kernel ends all others
         let _ = self.anchor.wait();
+        assert!(died.is_empty() || std::thread::panicking(), "{died:?} died during the test");
     }
 }
 

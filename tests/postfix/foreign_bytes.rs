@@ -19,10 +19,11 @@ fn foreign_mail(message_id: &str) -> Vec<u8> {
 fn a_mail_in_foreign_bytes_is_queued_as_it_is_and_answered(backing: Backing) {
     let keeping = Plan { instead_of_enqueuer: Some("tee \"$W/wrapped/handed-over\" | \"$ENQUEUE\" \"$@\"\n"), ..Plan::on(backing) };
     let Some(world) = World::start(&keeping) else { return };
-    world.send(&Mail::of(foreign_mail("foreign@client.example.org")));
+    let mail = foreign_mail("foreign@client.example.org");
+    world.send(&Mail::of(mail.clone()));
     world.wait_for_handover(1);
     let handed_over = fs::read(world.path("wrapped/handed-over")).expect("what Postfix handed over");
-    assert!(handed_over.ends_with(&foreign_mail("foreign@client.example.org")[..]), "Postfix itself changed the mail");
+    assert!(handed_over.ends_with(&mail), "Postfix itself changed the mail");
     assert!(world.queued_mail() == handed_over, "the bytes in the queue differ");
     let _worker = world.start_worker();
     assert_both_replies(&world.replies(2), "foreign@client.example.org");

@@ -4,13 +4,21 @@ use std::{collections::BTreeMap, fs};
 
 use replyfleet_tests::{
     repository, skipped,
-    world::{Backing, Mail, Plan, SENDER, TWO_REPLIES, World},
+    world::{Backing, Mail, Plan, World},
 };
 
 use crate::common::assert_nothing_is_left;
 
-/// From the corpus: Outlook, Netscape, Eudora and Pine; plain, alternative, with attachments, in several alphabets.
-const PEOPLE: [(&str, &str); 1] = [("zbateson/m0001.txt", "x")];
+/// From the corpus, with who gets the replies: Outlook, Netscape, Eudora and Pine; 8-bit and encoded headers, plain,
+/// alternative, with pictures, and a message within the message.
+const PEOPLE: [(&str, &str); 6] = [
+    ("zbateson/m0001.txt", "doug@example.com"),
+    ("zbateson/m0013.txt", "doug@example.com"),
+    ("zbateson/m1005.txt", "dwsauder@example.com"),
+    ("zbateson/m2010.txt", "dwsauder@example.com"),
+    ("zbateson/m3004.txt", "doug@penguin.example.com"),
+    ("mikel/ks_c_5601-1987.eml", "from@example.com"),
+];
 
 #[test]
 fn mail_of_people_comes_back_with_both_replies() {
@@ -19,9 +27,9 @@ fn mail_of_people_comes_back_with_both_replies() {
         return skipped("no corpora beside the repository");
     }
     let Some(world) = World::start(&Plan::on(Backing::Embedded)) else { return };
-    for (file, _) in PEOPLE {
+    for (file, from) in PEOPLE {
         let content = fs::read(corpus.join(file)).expect("a mail of the corpus");
-        world.send(&Mail { from: SENDER, to: TWO_REPLIES, content });
+        world.send(&Mail { from, ..Mail::of(content) });
     }
     world.wait_for_handover(PEOPLE.len());
     let _worker = world.start_worker();
@@ -30,7 +38,10 @@ fn mail_of_people_comes_back_with_both_replies() {
         assert_eq!(reply.defects, [""; 0]);
         *replies.entry(reply.rcpt_to).or_default() += 1;
     }
-    let wanted: BTreeMap<String, usize> = PEOPLE.iter().map(|(_, from)| (format!("<{from}>"), 2)).collect();
+    let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, from) in PEOPLE {
+        *wanted.entry(format!("<{from}>")).or_default() += 2;
+    }
     assert_eq!(replies, wanted);
     assert_nothing_is_left(&world);
 }

@@ -131,3 +131,6 @@ async fn free_slots(slots: &Arc<Semaphore>, stop: &mut watch::Receiver<bool>) ->
     let more = std::iter::from_fn(|| Arc::clone(slots).try_acquire_owned().ok());
     Some(std::iter::once(first).chain(more.take(BATCH_MAX - 1)).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use crate::{
     metrics::Metrics,
     respond::Responder,
     screen::Policy,
-    send,
+    send::{self, Senders},
 };
 
 /// How often the ledger forgets what is old.
@@ -61,13 +61,17 @@ impl Worker {
     /// # Errors
     /// [`OpenError`], with the settings' key where one is to blame.
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let secret = settings.secret()?;
         let ground = Ground::open(settings, send::needs_aws(settings)).await?;
+        let senders = send::open(settings, ground.aws.as_deref()).map_err(OpenError::Value)?;
+        Self::assemble(settings, ground, senders).await
+    }
+
+    /// The part of [`Worker::open`] that does not ask where replies go.
+    pub(crate) async fn assemble(settings: &Settings, ground: Ground, senders: Senders) -> Result<Self, OpenError> {
+        let secret = settings.secret()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::default());
         let cache_dir = cache_dir(settings)?;
-
-        let senders = send::open(settings, ground.aws.as_deref()).map_err(OpenError::Value)?;
         let has_smtputf8 = senders.values().all(|sender| sender.has_smtputf8());
         let policy = Policy::new(settings, has_smtputf8).map_err(OpenError::Value)?;
         let object = catalogue_object(settings)?;

@@ -21,7 +21,7 @@ pub struct Mail<'a> {
     pub from: &'a str,
     /// RCPT TO.
     pub to: &'a str,
-    /// The mail itself, with lines that end in LF.
+    /// The mail itself, with lines that end in LF or CRLF.
     pub content: Vec<u8>,
 }
 
@@ -130,7 +130,7 @@ fn as_smtp_data(content: &[u8]) -> Vec<u8> {
         if line.starts_with(b".") {
             data.push(b'.');
         }
-        data.extend_from_slice(line);
+        data.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
         data.extend_from_slice(b"\r\n");
     }
     data.extend_from_slice(b".");

@@ -33,8 +33,15 @@ impl Process {
     /// # Panics
     /// If it cannot be sent.
     pub fn signal(&self, signal: &str) {
-        let status = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &self.pid.to_string()]).status();
-        assert!(status.expect("sh starts").success(), "cannot send {signal} to {}", self.name);
+        assert!(kill(signal, self.pid), "cannot send {signal} to {}", self.name);
+        if signal == "CONT" {
+            assert!(kill(signal, self.nsenter.id()), "nsenter stops with its child, and does not go on with it");
+        }
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.nsenter.try_wait(), Ok(None))
     }
 
     /// Waits for its end.
@@ -55,6 +62,22 @@ impl Process {
         let status = self.wait(SOON);
         assert!(!status.success(), "it had ended by itself");
     }
+}
+
+impl Drop for Process {
+    /// Ends `nsenter`, which may be stopped; the program itself is reaped in its world.
+    fn drop(&mut self) {
+        if self.is_running() {
+            kill("KILL", self.pid);
+            let _ = self.nsenter.kill();
+            let _ = self.nsenter.wait();
+        }
+    }
+}
+
+fn kill(signal: &str, pid: u32) -> bool {
+    let status = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &pid.to_string()]).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 impl World {

@@ -32,6 +32,8 @@ use tokio::{
 use super::{Accepted, SendError, Sender};
 use crate::compose::Reply;
 
+/// How long a server may take to say goodbye.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection may idle; Postfix closes one after 300 s, others after 60.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -113,16 +115,10 @@ impl SmtpSender {
     /// One mail over one connection, which is kept afterwards unless it broke.
     async fn deliver(&self, mut connection: AsyncSmtpConnection, reply: &Reply, is_reused: bool, deadline: Instant) -> Result<Accepted, Failure> {
         let result = self.transact(&mut connection, reply, is_reused, deadline).await;
-        let is_usable = match &result {
-            Ok(Accepted) => true,
-            // After a refusal the dialogue must be reset; a new connection is simpler, and refusals are rare.
-            Err(_) => {
-                connection.abort().await;
-                false
-            }
-        };
-        if is_usable {
-            self.keep(connection);
+        match &result {
+            Ok(Accepted) => self.keep(connection),
+            // After a refusal the dialogue would have to be reset; a new connection is simpler, and refusals are rare.
+            Err(_) => part(connection).await,
         }
         result
     }
@@ -181,13 +177,18 @@ impl Sender for SmtpSender {
         let deadline = Instant::now() + self.timeout();
         let mut connection = self.fresh(deadline).await.map_err(|error| error.to_string())?;
         let answer = phase(deadline, connection.command(Noop)).await;
-        connection.abort().await;
+        part(connection).await;
         answer.map_err(|error| error.word())
     }
 
     fn timeout(&self) -> Duration {
         self.settings.timeout_s.duration()
     }
+}
+
+/// Says QUIT, and waits but a moment for a server that may be the one that fell silent.
+async fn part(mut connection: AsyncSmtpConnection) {
+    let _ = timeout_at(Instant::now() + QUIT_TIMEOUT, connection.abort()).await; // whatever it says, it is over
 }
 
 /// How one exchange of the dialogue failed.
@@ -258,3 +259,6 @@ fn tls_parameters(settings: &SmtpSettings) -> Result<TlsParameters, String> {
     }
     builder.build_rustls().map_err(|error| format!("no TLS: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

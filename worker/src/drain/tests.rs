@@ -1,0 +1,350 @@
+//! The loop on the embedded seams, with senders that misbehave.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use replyfleet::{
+    clock::UnixMillis,
+    envelope::{Facts, mail_key, request_key},
+    ground::Ground,
+    settings::Settings,
+    store::ObjectName,
+};
+
+use super::*;
+use crate::{
+    Worker,
+    catalogue::SendMethod,
+    compose::Reply,
+    metrics::Ended as EndedMail,
+    send::{Accepted, SendError, Sender, Senders},
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const CATALOGUE: &str = r#"[
+  {"email_addr": "get@example.com", "body": "links", "send_method": "SES"},
+  {"email_addr": "get@example.com", "body": "files", "attachments": [["files", "a.bin", "a.bin"]], "send_method": "SMTP"}
+]"#;
+const SETTINGS: &str = r#"
+secret_key_file = "DIR/secret.key"
+authentication = "off"
+queue = { url = "spool:DIR/spool", visibility_s = 2, inline_bytes_max = 1000 }
+store = { url = "dir:DIR/store" }
+catalogue = { bucket = "catalogue", key = "catalogue.json", refresh_s = 1 }
+worker = { cache_dir = "DIR/cache", slots = 4, receives_max = 8 }
+database = { url = "sqlite:DIR/ledger.db" }
+allowance = { answers_per_sender = 1000 }
+reply = { bounce_address = "bounces@example.com" }
+# The catalogue may use the methods that have a sender here; the scripted ones stand in for them.
+send.SES = { kind = "maildir", dir = "DIR/unused" }
+send.SMTP = { kind = "maildir", dir = "DIR/unused" }
+"#;
+
+/// What a scripted sender does with a reply.
+type Act = Box<dyn Fn(&Reply) -> Result<Accepted, SendError> + Send + Sync>;
+
+struct Scripted {
+    act: Act,
+    takes: Duration,
+    sent: Mutex<Vec<String>>,
+    in_hand: AtomicUsize,
+    in_hand_max: AtomicUsize,
+}
+
+impl Scripted {
+    fn new(takes: Duration, act: impl Fn(&Reply) -> Result<Accepted, SendError> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { act: Box::new(act), takes, sent: Mutex::default(), in_hand: AtomicUsize::new(0), in_hand_max: AtomicUsize::new(0) })
+    }
+
+    fn good() -> Arc<Self> {
+        Self::new(Duration::ZERO, |_| Ok(Accepted))
+    }
+
+    fn sent(&self) -> Vec<String> {
+        self.sent.lock().expect("no panic while it was held").clone()
+    }
+}
+
+#[async_trait]
+impl Sender for Scripted {
+    async fn send(&self, reply: &Reply) -> Result<Accepted, SendError> {
+        let in_hand = self.in_hand.fetch_add(1, Ordering::SeqCst) + 1;
+        self.in_hand_max.fetch_max(in_hand, Ordering::SeqCst);
+        tokio::time::sleep(self.takes).await;
+        self.in_hand.fetch_sub(1, Ordering::SeqCst);
+        let result = (self.act)(reply);
+        if result.is_ok() {
+            self.sent.lock().expect("no panic while it was held").push(reply.rcpt_to.clone());
+        }
+        result
+    }
+    fn has_smtputf8(&self) -> bool {
+        true
+    }
+    async fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    ground: Ground,
+    settings: Settings,
+    stop: watch::Sender<bool>,
+    running: tokio::task::JoinHandle<bool>,
+    ended: tokio::sync::broadcast::Receiver<EndedMail>,
+}
+
+impl World {
+    async fn start(ses: Arc<Scripted>, smtp: Arc<Scripted>) -> Self {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let root = dir.path().to_str().expect("UTF-8");
+        let env = |name: &str| (name == replyfleet::settings::ENV_SECRET_KEY).then(|| "0123456789abcdef0123456789abcdef".to_owned());
+        let settings = Settings::parse(&SETTINGS.replace("DIR", root), "test", env).expect("valid");
+        let ground = Ground::open(&settings, false).await.expect("opened");
+        let put = async |bucket, key, content: &'static [u8]| {
+            ground.store.put(&ObjectName::new(bucket, key).expect("valid"), Bytes::from_static(content)).await.expect("put")
+        };
+        put("catalogue", "catalogue.json", CATALOGUE.as_bytes()).await;
+        put("files", "a.bin", b"content").await;
+        let senders = Senders::from([(SendMethod::Ses, ses as Arc<dyn Sender>), (SendMethod::Smtp, smtp as Arc<dyn Sender>)]);
+        let worker = Worker::assemble(&settings, ground.clone(), senders).await.expect("assembled");
+        let ended = worker.metrics().watch();
+        let (stop, stopped) = watch::channel(false);
+        Self { dir, ground, settings, stop, running: tokio::spawn(worker.run(stopped)), ended }
+    }
+
+    async fn put(&self, sender: &str, queue_id: &str) {
+        self.put_mail(sender, queue_id, Mail::Inline(Bytes::from(format!("From: {sender}\n\n")))).await;
+    }
+
+    async fn put_mail(&self, sender: &str, queue_id: &str, mail: Mail) {
+        let secret = self.settings.secret().expect("set");
+        let facts = Facts {
+            request_key: request_key(&secret, "mx", queue_id, "get@example.com"),
+            mail_key: mail_key(&secret, "mx", queue_id),
+            mail_from: sender.into(),
+            rcpt_to: "get@example.com".into(),
+            client_address: String::new(),
+            client_name: String::new(),
+            helo: String::new(),
+            protocol: String::new(),
+            tls: String::new(),
+            queue_id: queue_id.into(),
+            host: "mx".into(),
+            arrived: UnixMillis::now(),
+        };
+        self.ground.queue.put(&Envelope { facts, mail }).await.expect("put");
+    }
+
+    async fn end(&mut self) -> Outcome {
+        tokio::time::timeout(DEADLINE, self.ended.recv()).await.expect("in time").expect("no line lost").outcome
+    }
+
+    async fn ends(&mut self, count: usize) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for _ in 0..count {
+            outcomes.push(self.end().await);
+        }
+        outcomes
+    }
+
+    /// Stops the worker and looks at what is left.
+    async fn stop(self) -> (bool, usize, Vec<replyfleet::queue::Parked>) {
+        self.stop.send(true).expect("it runs");
+        let is_finished = tokio::time::timeout(DEADLINE, self.running).await.expect("in time").expect("no panic");
+        let depth = self.ground.queue.depth().await.expect("depth");
+        let left = usize::try_from(depth.visible + depth.delayed + depth.in_flight).expect("few");
+        (is_finished, left, self.ground.queue.parked(100).await.expect("parked"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+#[tokio::test]
+async fn a_request_gets_every_reply_and_leaves_the_queue() {
+    let (ses, smtp) = (Scripted::good(), Scripted::good());
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((world.stop().await.1, ses.sent(), smtp.sent()), (0, vec!["a@example.org".into()], vec!["a@example.org".into()]));
+}
+
+#[tokio::test]
+async fn a_message_that_comes_twice_is_answered_once() {
+    let (ses, smtp) = (Scripted::new(Duration::from_millis(300), |_| Ok(Accepted)), Scripted::good());
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    for _ in 0..3 {
+        world.put("a@example.org", "1").await;
+    }
+    while !(world.end().await == Outcome::Answered) {}
+    let (_, _, parked) = world.stop().await;
+    assert!(parked.is_empty());
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_panic_in_one_message_parks_it_and_leaves_the_others_alone() {
+    let ses = Scripted::new(Duration::ZERO, |reply| if reply.rcpt_to.starts_with("poison@") { panic!("on purpose") } else { Ok(Accepted) });
+    let mut world = World::start(ses.clone(), Scripted::good()).await;
+    world.put("poison@example.org", "0").await;
+    for number in 1..10 {
+        world.put(&format!("a{number}@example.org"), &number.to_string()).await;
+    }
+    let outcomes = world.ends(10).await;
+    assert_eq!(outcomes.iter().filter(|&outcome| *outcome == Outcome::Answered).count(), 9);
+    assert_eq!(outcomes.iter().filter(|&outcome| *outcome == Outcome::Parked(Park::Panicked)).count(), 1);
+    let (is_finished, left, parked) = world.stop().await;
+    assert!(is_finished && left == 0);
+    assert_eq!(parked.iter().map(|message| message.reason.as_str()).collect::<Vec<_>>(), ["panicked"]);
+    assert_eq!(ses.sent().len(), 9);
+}
+
+#[tokio::test]
+async fn no_more_messages_are_in_hand_than_there_are_slots() {
+    let ses = Scripted::new(Duration::from_millis(50), |_| Ok(Accepted));
+    let mut world = World::start(ses.clone(), Scripted::good()).await;
+    for number in 0..12 {
+        world.put(&format!("a{number}@example.org"), &number.to_string()).await;
+    }
+    world.ends(12).await;
+    assert!(ses.in_hand_max.load(Ordering::SeqCst) <= 4);
+}
+
+#[tokio::test]
+async fn a_slow_send_keeps_its_message_invisible() {
+    // Twice the visibility time-out: without extension the message would come again meanwhile.
+    let ses = Scripted::new(Duration::from_secs(5), |_| Ok(Accepted));
+    let mut world = World::start(ses.clone(), Scripted::good()).await;
+    world.put("a@example.org", "1").await;
+    let ended = tokio::time::timeout(DEADLINE, world.ended.recv()).await.expect("in time").expect("one line");
+    assert_eq!(ended.outcome, Outcome::Answered);
+    assert!(world.ended.try_recv().is_err(), "nobody else had it");
+    assert_eq!((world.stop().await.1, ses.sent().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_reply_that_fails_leaves_the_other_alone_and_is_tried_again() {
+    let failures = AtomicUsize::new(0);
+    let ses = Scripted::new(Duration::ZERO, move |_| {
+        if failures.fetch_add(1, Ordering::SeqCst) == 0 { Err(SendError::NotSent("450".into())) } else { Ok(Accepted) }
+    });
+    let smtp = Scripted::good();
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Sender));
+    assert_eq!(smtp.sent().len(), 1, "the second reply went although the first failed");
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_refused_reply_is_terminal_and_an_uncertain_one_is_tried_twice() {
+    let ses = Scripted::new(Duration::ZERO, |_| Err(SendError::Refused("550".into())));
+    let smtp = Scripted::new(Duration::ZERO, |_| Err(SendError::Uncertain("time-out".into())));
+    let mut world = World::start(ses, smtp.clone()).await;
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.ends(2).await, [Outcome::Retry(Wait::Sender), Outcome::Unanswered]);
+    assert_eq!(smtp.in_hand_max.load(Ordering::SeqCst), 1);
+    assert_eq!(world.stop().await.1, 0);
+}
+
+#[tokio::test]
+async fn a_missing_attachment_delays_only_its_own_reply() {
+    let (ses, smtp) = (Scripted::good(), Scripted::good());
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    let file = world.path("store/files/a.bin");
+    std::fs::rename(&file, world.path("away")).expect("moved away");
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Sender));
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 0));
+    std::fs::rename(world.path("away"), &file).expect("moved back");
+    while world.end().await != Outcome::Answered {}
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_claim_check_is_fetched_verified_and_removed() {
+    use replyfleet::envelope::ClaimCheck;
+    let mut world = World::start(Scripted::good(), Scripted::good()).await;
+    let stored = async |key: &str, content: &'static [u8], claimed: &[u8]| {
+        let object = ObjectName::new("claim-check", key).expect("valid");
+        world.ground.store.put(&object, Bytes::from_static(content)).await.expect("put");
+        Mail::Stored(ClaimCheck::new(object, claimed))
+    };
+    let good = stored("mail/1", b"From: a@example.org\n\n", b"From: a@example.org\n\n").await;
+    let tampered = stored("mail/2", b"From: evil@example.org\n\n", b"From: good@example.org\n\n").await;
+    world.put_mail("a@example.org", "1", good).await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    world.put_mail("good@example.org", "2", tampered).await;
+    assert_eq!(world.end().await, Outcome::Parked(Park::MailDiffers));
+    let (answered, parked) = (world.path("store/claim-check/mail/1"), world.path("store/claim-check/mail/2"));
+    let missing = Mail::Stored(ClaimCheck::new(ObjectName::new("claim-check", "mail/3").expect("valid"), b"x"));
+    world.put_mail("a@example.org", "3", missing).await;
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Store), "it may yet appear");
+    let dir = world.dir.path().to_owned();
+    world.stop.send(true).expect("it runs");
+    world.running.await.expect("no panic");
+    assert!(dir.exists() && !answered.exists() && parked.exists(), "what is parked keeps its mail");
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_in_hand_and_gives_back_the_rest() {
+    let ses = Scripted::new(Duration::from_secs(1), |_| Ok(Accepted));
+    let world = World::start(ses.clone(), Scripted::good()).await;
+    for number in 0..8 {
+        world.put(&format!("a{number}@example.org"), &number.to_string()).await;
+    }
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while ses.in_hand.load(Ordering::SeqCst) < 4 {
+        assert!(tokio::time::Instant::now() < deadline, "four are in hand by now");
+        tokio::task::yield_now().await;
+    }
+    let (is_finished, left, parked) = world.stop().await;
+    assert!(is_finished && parked.is_empty());
+    assert_eq!((ses.sent().len(), left), (4, 4), "four were finished, four wait");
+}
+
+#[tokio::test]
+async fn what_is_no_envelope_is_parked_whole() {
+    let mut world = World::start(Scripted::good(), Scripted::good()).await;
+    std::fs::write(world.path("spool/new/1790000000000-1790000000000_x.0"), b"not one of ours").expect("written");
+    assert_eq!(world.end().await, Outcome::Parked(Park::UnreadableEnvelope));
+    let (_, left, parked) = world.stop().await;
+    assert_eq!((left, parked.len(), parked[0].bytes), (0, 1, 15));
+}
+
+#[tokio::test]
+async fn a_new_catalogue_is_used_and_a_broken_one_is_not() {
+    let (ses, smtp) = (Scripted::good(), Scripted::good());
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    let object = ObjectName::new("catalogue", "catalogue.json").expect("valid");
+    world.ground.store.put(&object, Bytes::from_static(b"[{\"email_addr\": ")).await.expect("put");
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Answered, "the last good one is in force");
+    let one = r#"[{"email_addr": "get@example.com", "body": "links", "send_method": "SES"}]"#;
+    world.ground.store.put(&object, Bytes::from_static(one.as_bytes())).await.expect("put");
+    let mut number = 2;
+    loop {
+        let before = smtp.sent().len();
+        world.put(&format!("a{number}@example.org"), &number.to_string()).await;
+        assert_eq!(world.end().await, Outcome::Answered);
+        if smtp.sent().len() == before {
+            break; // one reply only: the new catalogue is in force
+        }
+        number += 1;
+        assert!(number < 1_000, "the catalogue is looked at every second");
+    }
+}
