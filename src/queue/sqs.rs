@@ -53,8 +53,11 @@ impl SqsQueue {
         Self { client: Client::new(aws.config()), url: url.to_owned(), dead_letter_url: dead_letter_url.to_owned(), visibility, message_bytes_max }
     }
 
-    /// Sends the dead letter first and deletes after: a crash between the two makes a second dead letter, never none.
+    /// Makes sure that the message is still ours, sends the dead letter, and deletes after: a crash between the two makes
+    /// a second dead letter, never none.
     async fn park(&self, delivery: &Delivery, reason: &'static str) -> Result<()> {
+        let held = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(&delivery.receipt.0);
+        held.visibility_timeout(seconds(self.visibility)).send().await.map_err(queue_error)?;
         self.client
             .send_message()
             .queue_url(&self.dead_letter_url)

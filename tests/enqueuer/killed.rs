@@ -111,14 +111,29 @@ fn copies_at(died: &[(String, usize)], point: &str) -> usize {
 }
 
 #[test]
-fn killed_at_any_call_on_the_spool_a_mail_is_neither_lost_nor_torn() {
+fn killed_at_any_call_of_the_first_mail_on_a_new_machine_it_is_neither_lost_nor_torn() {
     if strace::is_missing() {
         return;
     }
     let mail = wild_mail(8 << 10);
     let points = points(&World::on_spool(), &mail);
     let died = sweep(World::on_spool, points, &mail, World::spooled);
-    assert_died_at(&died, &["write 1", "mkdir 1", "fsync 1", "rename 1", "fsync 2", "exit_group 1"]);
+    // The folders are made, and synced, before the mail is written by a thread of its own.
+    assert_died_at(&died, &["write 1", "mkdir 1", "fsync 1", "rename 1", "exit_group 1"]);
+    assert_eq!(copies_at(&died, "mkdir 1"), 1);
+    assert_eq!(copies_at(&died, "exit_group 1"), 2, "accepted, and then killed before Postfix heard of it");
+}
+
+#[test]
+fn killed_at_any_call_on_the_spool_a_mail_is_neither_lost_nor_torn() {
+    if strace::is_missing() {
+        return;
+    }
+    let mail = wild_mail(8 << 10);
+    let make = || World::on_spool().furnished();
+    let died = sweep(make, points(&make(), &mail), &mail, World::spooled);
+    // The mail's bytes, its place, its folder.
+    assert_died_at(&died, &["write 1", "fsync 1", "rename 1", "fsync 2", "exit_group 1"]);
     assert_eq!(copies_at(&died, "rename 1"), 1, "not accepted before the rename");
     assert_eq!(copies_at(&died, "exit_group 1"), 2, "accepted, and then killed before Postfix heard of it");
 }
@@ -129,10 +144,11 @@ fn killed_at_any_call_of_a_claim_check_no_message_points_to_a_missing_mail() {
         return;
     }
     let mail = wild_mail(40 << 10);
-    let points = points(&World::on_spool_with_claim_checks(), &mail);
-    let died = sweep(World::on_spool_with_claim_checks, points, &mail, World::spooled);
-    // Object: bytes, folder. Message: bytes, folder.
-    assert_died_at(&died, &["fsync 1", "rename 1", "fsync 2", "fsync 3", "rename 2", "fsync 4", "exit_group 1"]);
+    let make = || World::on_spool_with_claim_checks().furnished();
+    let died = sweep(make, points(&make(), &mail), &mail, World::spooled);
+    // strace counts by thread, and the message may be written by another thread than the object was: that both are
+    // killed at each of their calls shows only when one thread does both, as it mostly does.
+    assert_died_at(&died, &["fsync 1", "rename 1", "fsync 2", "exit_group 1"]);
 }
 
 #[test]

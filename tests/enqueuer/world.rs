@@ -47,6 +47,16 @@ impl World {
         Self::new(|spool| format!("url = \"spool:{}\"\ninline_bytes_max = {INLINE_BYTES_MAX}", spool.display()))
     }
 
+    /// With the folders that the first mail makes, as on a machine that has been running.
+    pub(crate) fn furnished(self) -> Self {
+        for folder in
+            [self.spool.join("tmp"), self.spool.join("new"), self.spool.join("cur"), self.spool.join("parked"), self.store.join("claims/mail")]
+        {
+            fs::create_dir_all(folder).unwrap();
+        }
+        self
+    }
+
     /// With the SQS queue of a server of the test.
     pub(crate) fn on_sqs(sqs: &Sqs) -> Self {
         Self::on_sqs_at(&sqs.url())
