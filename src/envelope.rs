@@ -28,7 +28,7 @@ pub struct Envelope {
 }
 
 /// What the MX knew about a mail. Names follow RFC 5321 and Postfix's pipe(8) macros.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// HMAC of (host, queue id, recipient): the same for every retry of one delivery, different for every other.
     pub request_key: String,

@@ -49,7 +49,12 @@ pub(crate) async fn run(arguments: &ExplainArguments, config: &Path) -> anyhow::
         }
     };
     let recipient = arguments.recipient.clone().or_else(|| catalogue.responses().first().map(|response| response.address.clone()));
-    let facts = facts(arguments.sender.clone().unwrap_or_else(|| sender(&request)), recipient.unwrap_or_default());
+    let facts = Facts {
+        mail_from: arguments.sender.clone().unwrap_or_else(|| sender(&request)),
+        rcpt_to: recipient.unwrap_or_default(),
+        arrived: UnixMillis::now(),
+        ..Facts::default()
+    };
     let seen = Seen { facts: &facts, request: &request, catalogue: &catalogue, policy: &policy, now: UnixMillis::now() };
 
     println!("MAIL FROM:<{}>  RCPT TO:<{}>  {} bytes", facts.mail_from, facts.rcpt_to, request.bytes);
@@ -89,21 +94,4 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 fn sender(request: &Request) -> String {
     let return_path = request.values("return-path").next().map(|value| value.trim_matches(['<', '>']).to_owned());
     return_path.or_else(|| request.from.as_ref().ok().map(|from| from.as_str().to_owned())).unwrap_or_default()
-}
-
-fn facts(mail_from: String, rcpt_to: String) -> Facts {
-    Facts {
-        request_key: String::new(),
-        mail_key: String::new(),
-        mail_from,
-        rcpt_to,
-        client_address: String::new(),
-        client_name: String::new(),
-        helo: String::new(),
-        protocol: String::new(),
-        tls: String::new(),
-        queue_id: String::new(),
-        host: String::new(),
-        arrived: UnixMillis::now(),
-    }
 }

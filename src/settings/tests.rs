@@ -1,3 +1,5 @@
+//! The annotated example holds every key, and what is wrong is said with its place.
+
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../docs/replyfleet.toml");

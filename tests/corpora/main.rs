@@ -51,20 +51,7 @@ impl World {
 }
 
 fn facts(mail_from: String) -> Facts {
-    Facts {
-        request_key: "k".into(),
-        mail_key: "m".into(),
-        mail_from,
-        rcpt_to: "get@responder.test".into(),
-        client_address: String::new(),
-        client_name: String::new(),
-        helo: String::new(),
-        protocol: String::new(),
-        tls: String::new(),
-        queue_id: String::new(),
-        host: String::new(),
-        arrived: NOW,
-    }
+    Facts { mail_from, rcpt_to: "get@responder.test".into(), arrived: NOW, ..Facts::default() }
 }
 
 fn from_header(request: &request::Request) -> String {

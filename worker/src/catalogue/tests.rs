@@ -1,3 +1,5 @@
+//! The predecessor's form is read, and every fault is found by entry, field, line and column.
+
 use super::*;
 
 const BOTH: [SendMethod; 2] = [SendMethod::Ses, SendMethod::Smtp];

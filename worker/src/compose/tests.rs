@@ -1,3 +1,5 @@
+//! The bytes of a reply, read back by another parser.
+
 use mail_parser::{MessageParser, MimeHeaders};
 
 use super::*;

@@ -136,14 +136,10 @@ impl World {
             mail_key: mail_key(&secret, "mx", queue_id),
             mail_from: sender.into(),
             rcpt_to: "get@example.com".into(),
-            client_address: String::new(),
-            client_name: String::new(),
-            helo: String::new(),
-            protocol: String::new(),
-            tls: String::new(),
             queue_id: queue_id.into(),
             host: "mx".into(),
             arrived: UnixMillis::now(),
+            ..Facts::default()
         };
         self.ground.queue.put(&Envelope { facts, mail }).await.expect("put");
     }

@@ -1,3 +1,5 @@
+//! The ledger on SQLite: allowance, claims, ambiguity, forgetting.
+
 use replyfleet::settings::Settings;
 
 use super::*;

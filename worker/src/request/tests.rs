@@ -1,3 +1,5 @@
+//! Headers as people and attackers write them.
+
 use super::*;
 
 const MAX: usize = 10 << 20;

@@ -1,3 +1,5 @@
+//! Tables of headers and envelopes, each with its one reason.
+
 use replyfleet::clock::UnixMillis;
 
 use super::*;
@@ -22,20 +24,7 @@ fn world() -> World {
             .replace("# mail_farms = []", "mail_farms = [\"farm.test\"]")
             .replace("# filter_headers = []", "filter_headers = [\"X-Spam-Flag\"]")
     });
-    let facts = Facts {
-        request_key: "k".into(),
-        mail_key: "m".into(),
-        mail_from: "someone@example.org".into(),
-        rcpt_to: "get@example.com".into(),
-        client_address: String::new(),
-        client_name: String::new(),
-        helo: String::new(),
-        protocol: String::new(),
-        tls: String::new(),
-        queue_id: String::new(),
-        host: String::new(),
-        arrived: NOW,
-    };
+    let facts = Facts { mail_from: "someone@example.org".into(), rcpt_to: "get@example.com".into(), arrived: NOW, ..Facts::default() };
     let catalogue = Catalogue::parse(CATALOGUE, &[SendMethod::Ses]).expect("valid");
     World { facts, catalogue, policy: Policy::new(&settings, false).expect("valid") }
 }
