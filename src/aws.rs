@@ -123,12 +123,10 @@ where
     match error {
         SdkError::ConstructionFailure(_) => (Fault::Refused, chain(error)),
         SdkError::DispatchFailure(failure) if failure.is_user() => (Fault::Refused, chain(error)),
-        // "Other" is what credentials that cannot be had come as; nothing was sent then.
-        SdkError::DispatchFailure(failure) if failure.is_other() => (Fault::NotDone, chain(error)),
-        SdkError::DispatchFailure(failure) if failure.as_connector_error().is_some_and(is_connect) => (Fault::NotDone, chain(error)),
+        SdkError::DispatchFailure(failure) if failure.as_connector_error().is_none_or(is_before_request) => (Fault::NotDone, chain(error)),
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or("no code");
-            let text = format!("{code}: {}", service.err().message().unwrap_or("no message"));
+            let text = format!("{code} ({})", service.err().message().unwrap_or("no message"));
             match service.raw().status_code() {
                 _ if REFUSALS.contains(&code) => (Fault::Refused, text),
                 500 | 502 | 504 => (Fault::Ambiguous, text),
@@ -139,16 +137,19 @@ where
     }
 }
 
-/// Whether the connection itself failed, before any byte of the request was sent.
-fn is_connect(error: &ConnectorError) -> bool {
+/// Whether it failed before any byte of the request left: there was no connection (name, route, TCP, TLS), or hyper was
+/// not even reached (no credentials). Anything that hyper says of a connection that stood is not that.
+fn is_before_request(error: &ConnectorError) -> bool {
+    let mut has_hyper = false;
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+        if cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(hyper_util::client::legacy::Error::is_connect) {
             return true;
         }
+        has_hyper |= cause.is::<hyper::Error>() || cause.is::<hyper_util::client::legacy::Error>();
         source = cause.source();
     }
-    false
+    !has_hyper && error.is_other()
 }
 
 /// What [`fault`] needs of a raw response.

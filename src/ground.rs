@@ -22,6 +22,25 @@ pub struct Ground {
     pub aws: Option<Arc<Aws>>,
 }
 
+/// Opens queue and store for a look: what is not there is an error, and is not made. An operator who looks as root must
+/// not leave folders behind that the worker cannot use.
+///
+/// # Errors
+/// [`GroundError`], with the settings' key.
+pub async fn look(settings: &Settings, needs_aws: bool) -> Result<Ground, GroundError> {
+    if let QueueUrl::Spool(dir) = &settings.queue.url
+        && !dir.join("new").is_dir()
+    {
+        return Err(queue::QueueError::Refused(format!("there is no spool in {} yet; the first mail or the worker makes it", dir.display())).into());
+    }
+    if let StoreUrl::Dir(dir) = &settings.store.url
+        && !dir.is_dir()
+    {
+        return Err(store::StoreError::Refused(format!("there is no folder {}; the catalogue belongs below it", dir.display())).into());
+    }
+    Ground::open(settings, needs_aws).await
+}
+
 /// Why the queue or the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]

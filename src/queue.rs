@@ -47,7 +47,7 @@ pub enum QueueError {
 pub struct Receipt(pub(crate) String);
 
 /// One receipt of one message.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Delivery {
     /// What travels; decoded by the worker, which parks what it cannot read.
     pub wire: Bytes,
@@ -55,6 +55,13 @@ pub struct Delivery {
     pub receipt: Receipt,
     /// How often the message was received, this time included.
     pub receive_count: u32,
+}
+
+impl std::fmt::Debug for Delivery {
+    /// Not what travels: it is a mail.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Delivery({} bytes, {:?}, received {} times)", self.wire.len(), self.receipt, self.receive_count)
+    }
 }
 
 /// How a message's stay with a receiver ends.

@@ -102,6 +102,7 @@ pub struct Settings {
     /// The worker.
     pub worker: WorkerSettings,
     /// The ledger's database.
+    #[serde(default)]
     pub database: DatabaseSettings,
     /// Who gets no answer.
     #[serde(default)]
@@ -274,15 +275,16 @@ fn default_stop_timeout() -> Seconds<1, 3_600> {
     Seconds::new(60)
 }
 fn default_receives_max() -> Count<1, 1_000> {
-    Count::new(50)
+    // With delays of up to an hour, a message that only waits reaches the default age_max_s first.
+    Count::new(150)
 }
 
 /// The ledger's database.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct DatabaseSettings {
-    /// `sqlite:FILE`.
-    pub url: Redacted,
+    /// `sqlite:FILE`; [`ENV_DATABASE_URL`] overrides it.
+    pub url: Option<Redacted>,
 }
 
 /// Who gets no answer, beyond the rules that always hold.
@@ -366,17 +368,9 @@ impl Settings {
     /// As for [`Settings::load`].
     pub fn parse(text: &str, path: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let invalid = |text: String| SettingsError::Invalid { path: path.to_owned(), text };
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
-        let is_in_file = |section: &str, key: &str| table.get(section).and_then(|value| value.get(key)).is_some();
-        let mut text = text.to_owned();
-        let database_url = env(ENV_DATABASE_URL);
-        if database_url.is_some() && !is_in_file("database", "url") {
-            // So that the file need not hold a placeholder for what only the environment knows.
-            text.push_str(if table.contains_key("database") { "" } else { "\n[database]\nurl = \"sqlite:\"\n" });
-        }
-        let mut settings: Settings = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-        if let Some(url) = database_url {
-            settings.database.url = Redacted::new(url);
+        let mut settings: Settings = toml::from_str(text).map_err(|error| invalid(located(text, &error)))?;
+        if let Some(url) = env(ENV_DATABASE_URL) {
+            settings.database.url = Some(Redacted::new(url));
         }
         settings.secret_key = env(ENV_SECRET_KEY).map(Redacted::new);
         for sender in [&mut settings.send.ses, &mut settings.send.smtp].into_iter().flatten() {
@@ -384,7 +378,7 @@ impl Settings {
                 smtp.password = env(ENV_SMTP_PASSWORD).map(Redacted::new);
             }
         }
-        settings.check().map_err(|error| invalid(error.to_string()))?;
+        settings.check().map_err(|(key, text_of_key)| invalid(format!("{}{key}: {text_of_key}", value::line_of(text, &key))))?;
         Ok(settings)
     }
 
@@ -400,52 +394,75 @@ impl Settings {
         }
     }
 
-    /// What no single value can show.
-    fn check(&self) -> Result<(), SettingsError> {
+    /// The database's URL, which only the worker and the operator need.
+    ///
+    /// # Errors
+    /// [`SettingsError::Value`] if it is nowhere.
+    pub fn database_url(&self) -> Result<&str, SettingsError> {
+        let url = self.database.url.as_ref().map(Redacted::expose);
+        url.ok_or_else(|| SettingsError::value("database.url", &format!("not set, and neither is the environment's {ENV_DATABASE_URL}")))
+    }
+
+    /// What no single value can show: the key, and what is wrong.
+    fn check(&self) -> Result<(), (String, String)> {
+        let fault = |key: &str, text: &str| Err((key.to_owned(), text.to_owned()));
         let is_sqs = matches!(self.queue.url, QueueUrl::Sqs(_));
         if is_sqs && self.queue.dead_letter_url.is_none() {
-            return Err(SettingsError::value("queue.dead_letter_url", "missing; an SQS queue needs a queue for its dead letters"));
+            return fault("queue.dead_letter_url", "missing; an SQS queue needs a queue for its dead letters");
         }
         if !is_sqs && self.queue.dead_letter_url.is_some() {
-            return Err(SettingsError::value("queue.dead_letter_url", "a spool keeps its dead letters in its own folder parked/; remove this key"));
+            return fault("queue.dead_letter_url", "a spool keeps its dead letters in its own folder parked/; remove this key");
         }
         for (key, path) in self.paths() {
             if !path.is_absolute() {
-                return Err(SettingsError::value(
-                    key,
-                    &format!("{} must be an absolute path: Postfix runs the enqueuer in its own folder", path.display()),
-                ));
+                let text = format!("{} must be an absolute path: Postfix runs the enqueuer in its own folder", path.display());
+                return fault(&key, &text);
             }
         }
-        for (method, sender) in [("SES", &self.send.ses), ("SMTP", &self.send.smtp)] {
-            if let Some(SenderSettings::Smtp(smtp)) = sender {
-                smtp.check(method)?;
+        for (method, sender) in self.send.each() {
+            if let SenderSettings::Smtp(smtp) = sender
+                && let Some(text) = smtp.fault()
+            {
+                return fault(&format!("send.{method}.tls"), &text);
             }
         }
         let bounce = self.reply.bounce_address.split_once('@');
         if !bounce.is_some_and(|(local, domain)| !local.is_empty() && !local.contains('+') && domain.contains('.')) {
-            return Err(SettingsError::value("reply.bounce_address", "must be an address LOCAL@DOMAIN without '+'"));
+            return fault("reply.bounce_address", "must be an address LOCAL@DOMAIN without '+'");
         }
         Ok(())
     }
 
-    fn paths(&self) -> Vec<(&'static str, &Path)> {
-        let mut paths: Vec<(&'static str, &Path)> = vec![("worker.cache_dir", &self.worker.cache_dir)];
+    fn paths(&self) -> Vec<(String, &Path)> {
+        let mut paths = vec![("worker.cache_dir".to_owned(), self.worker.cache_dir.as_path())];
+        paths.extend(self.secret_key_file.as_deref().map(|path| ("secret_key_file".to_owned(), path)));
+        paths.extend(self.aws.trusted_roots_file.as_deref().map(|path| ("aws.trusted_roots_file".to_owned(), path)));
         if let QueueUrl::Spool(dir) = &self.queue.url {
-            paths.push(("queue.url", dir));
+            paths.push(("queue.url".to_owned(), dir));
         }
         if let StoreUrl::Dir(dir) = &self.store.url {
-            paths.push(("store.url", dir));
+            paths.push(("store.url".to_owned(), dir));
         }
-        paths.extend(self.secret_key_file.as_deref().map(|path| ("secret_key_file", path)));
-        paths.extend(self.aws.trusted_roots_file.as_deref().map(|path| ("aws.trusted_roots_file", path)));
-        for (key, sender) in [("send.SES.dir", &self.send.ses), ("send.SMTP.dir", &self.send.smtp)] {
-            if let Some(SenderSettings::Maildir { dir }) = sender {
-                paths.push((key, dir));
+        let database = self.database.url.as_ref().and_then(|url| url.expose().strip_prefix("sqlite:"));
+        paths.extend(database.map(|file| ("database.url".to_owned(), Path::new(file))));
+        for (method, sender) in self.send.each() {
+            match sender {
+                SenderSettings::Maildir { dir } => paths.push((format!("send.{method}.dir"), dir)),
+                SenderSettings::Smtp(smtp) => {
+                    paths.extend(smtp.trusted_roots_file.as_deref().map(|path| (format!("send.{method}.trusted_roots_file"), path)));
+                }
+                SenderSettings::Ses { .. } => {}
             }
         }
         paths
     }
+}
+
+/// The reader's own words, behind the place. Not its excerpt of the file: a line of settings may hold a password.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else { return error.message().to_owned() };
+    let key = value::key_before(text, span.start).map(|key| format!("{key}: ")).unwrap_or_default();
+    format!("{}{key}{}", value::place(text, span.start), error.message())
 }
 
 impl fmt::Display for Authentication {

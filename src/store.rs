@@ -6,6 +6,8 @@
 pub mod dir;
 pub mod s3;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,6 +24,9 @@ pub enum StoreError {
     /// No such bucket, missing permission: trying again will not help until someone acts.
     #[error("the store refuses: {0}")]
     Refused(String),
+    /// It is larger than [`OBJECT_BYTES_MAX`].
+    #[error("the object {0} is larger than {OBJECT_BYTES_MAX} bytes")]
+    TooBig(ObjectName),
     /// There is no such object.
     #[error("no object {0} in the store")]
     Missing(ObjectName),
@@ -85,13 +90,26 @@ impl<'de> Deserialize<'de> for ObjectName {
 #[serde(transparent)]
 pub struct Version(pub String);
 
+/// The largest object that is read into memory.
+pub const OBJECT_BYTES_MAX: u64 = 64 << 20;
+
 /// The answer to a conditional get.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Fetched {
     /// The object has the version that the caller knows.
     Unchanged,
     /// The object's content and its version.
     Changed(Bytes, Version),
+}
+
+impl std::fmt::Debug for Fetched {
+    /// Not the content: it may be a mail.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fetched::Unchanged => f.write_str("Unchanged"),
+            Fetched::Changed(content, version) => write!(f, "Changed({} bytes, {version:?})", content.len()),
+        }
+    }
 }
 
 /// The seam.
@@ -105,6 +123,10 @@ pub trait Store: Send + Sync {
 
     /// Removes an object; one that is not there counts as removed.
     async fn delete(&self, object: &ObjectName) -> Result<()>;
+
+    /// Removes the objects of a bucket that are older than `age_max`; returns how many. On S3 the bucket's lifecycle rule
+    /// does it.
+    async fn expire(&self, bucket: &str, age_max: Duration) -> Result<u64>;
 
     /// Whether the bucket answers.
     async fn check(&self, bucket: &str) -> Result<()>;

@@ -11,6 +11,8 @@
 
 pub mod handover;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use replyfleet::{
     clock::UnixMillis,
@@ -21,7 +23,7 @@ use replyfleet::{
 };
 
 /// What Postfix says of a mail beside its bytes; the names are those of pipe(8)'s macros.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Handover {
     /// `${sender}`; empty for the null sender.
     pub sender: String,
@@ -37,6 +39,13 @@ pub struct Handover {
     pub client_protocol: String,
     /// `${queue_id}`.
     pub queue_id: String,
+}
+
+impl std::fmt::Debug for Handover {
+    /// Says nothing of the requester.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handover({})", self.queue_id)
+    }
 }
 
 /// Where enqueued mail goes.
@@ -86,6 +95,32 @@ pub fn facts(secret: &Secret, host: &str, handover: &Handover, arrived: UnixMill
     }
 }
 
+/// Pauses between the tries of [`enqueue_patiently`]: a throttled call or a lost connection passes in seconds, while
+/// Postfix's own next try is minutes away. Together well below any deadline.
+const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_600)];
+
+/// Puts a mail on the queue, with a few more tries if queue or store are not available. A try that had its effect
+/// unseen makes a second message with the same request key.
+///
+/// # Errors
+/// The last try's [`EnqueueError`].
+pub async fn enqueue_patiently(destination: &Destination<'_>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
+    for pause in RETRY_PAUSES {
+        match enqueue(destination, facts.clone(), mail.clone()).await {
+            Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
+            done => return done,
+        }
+    }
+    enqueue(destination, facts, mail).await
+}
+
+impl EnqueueError {
+    /// Whether another try in a moment may go better.
+    fn is_transient(&self) -> bool {
+        matches!(self, EnqueueError::Queue(QueueError::Unavailable(_)) | EnqueueError::Store(StoreError::Unavailable(_)))
+    }
+}
+
 /// Puts a mail on the queue.
 ///
 /// # Errors
@@ -117,8 +152,6 @@ async fn put_with_claim_check(destination: &Destination<'_>, facts: Facts, mail:
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use replyfleet::{queue::spool::SpoolQueue, store::Fetched, store::dir::DirStore};
 
     use super::*;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use clap::Parser;
 use replyfleet::{clock::UnixMillis, ground::Ground, settings::Settings, telemetry::chain};
 use replyfleet_enqueuer::{
-    Destination, Handover, enqueue, facts,
+    Destination, EnqueueError, Handover, enqueue_patiently, facts,
     handover::{defer, delivered, promise_to_defer, watch_deadline},
 };
 
@@ -53,6 +53,7 @@ struct Arguments {
 }
 
 fn main() {
+    let feeder = std::os::unix::process::parent_id();
     help_for_people();
     promise_to_defer();
     let arguments = arguments();
@@ -61,7 +62,7 @@ fn main() {
     let settings = Settings::load(&arguments.config).unwrap_or_else(|error| defer(&chain(&error)));
     // The watch outlives this thread's work: it is there as long as the process.
     let _ = deadline.send(settings.enqueuer.deadline_s.duration());
-    let mail = read_mail(settings.enqueuer.mail_bytes_max.get());
+    let mail = read_mail(settings.enqueuer.mail_bytes_max.get(), feeder);
     // One thread: a runtime with workers would cost more than the mail.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| defer(&format!("no runtime: {error}")));
@@ -94,7 +95,14 @@ async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes) -> Re
         inline_bytes_max: settings.queue.inline_bytes_max.get(),
     };
     let facts = facts(&secret, &host, &handover, UnixMillis::now());
-    enqueue(&destination, facts, mail).await.map_err(|error| chain(&error))
+    enqueue_patiently(&destination, facts, mail).await.map_err(|error| public(&error))
+}
+
+/// What goes wrong, without the service's own message, which stands in brackets and can name accounts: Postfix shows our
+/// words to the sender if the mail expires. `replyfleet check` says all of it.
+fn public(error: &EnqueueError) -> String {
+    let text = error.to_string();
+    text.split(" (").next().unwrap_or_default().to_owned()
 }
 
 /// A person who asks for help gets it with status 0. Postfix cannot ask: it always gives more than one argument, and
@@ -119,7 +127,9 @@ fn arguments() -> Arguments {
     Arguments::try_parse_from(lossy).unwrap_or_else(|error| defer(&format!("bad arguments in master.cf: {:?}", error.kind())))
 }
 
-fn read_mail(bytes_max: usize) -> Bytes {
+/// Reads the mail to its end. If `feeder`, the process that writes it, dies half way, the end looks the same from here:
+/// then the mail is cut, and Postfix still has it whole.
+fn read_mail(bytes_max: usize, feeder: u32) -> Bytes {
     let mut mail = Vec::with_capacity(16 << 10);
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
     match std::io::stdin().lock().take(limit + 1).read_to_end(&mut mail) {
@@ -127,6 +137,7 @@ fn read_mail(bytes_max: usize) -> Bytes {
         Ok(read) if read > bytes_max => {
             defer(&format!("the mail is larger than enqueuer.mail_bytes_max = {bytes_max}; lower Postfix's message_size_limit"))
         }
+        Ok(_) if std::os::unix::process::parent_id() != feeder => defer("what gave us the mail has died"),
         Ok(_) => Bytes::from(mail),
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
-use replyfleet::{ground::Ground, settings::Settings, telemetry::chain};
+use replyfleet::{
+    ground::{Ground, look},
+    settings::Settings,
+    telemetry::chain,
+};
 use replyfleet_worker::{catalogue::keeper, catalogue_object, ledger::Ledger, screen::Policy, send};
 
 /// How long one part may take to answer.
@@ -46,14 +50,11 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     report.line("settings", Ok(config.display().to_string()));
-    report.line(
-        "policy",
-        Policy::new(&settings, true).map(|_| format!("authentication = \"{}\": senders are not authenticated", settings.authentication)),
-    );
+    report.line("policy", Policy::new(&settings).map(|_| format!("authentication = \"{}\": senders are not authenticated", settings.authentication)));
     let secret = settings.secret();
     report.line("secret", secret.as_ref().map(|_| "readable, and only for those who may".into()).map_err(|error| chain(error)));
 
-    let ground = match Ground::open(&settings, send::needs_aws(&settings)).await {
+    let ground = match look(&settings, send::needs_aws(&settings)).await {
         Ok(ground) => ground,
         Err(error) => {
             report.line("queue, store", Err(chain(&error)));
@@ -87,13 +88,18 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
         }
     }
 
-    if let Ok(secret) = secret {
-        let database = async {
-            let ledger = Ledger::open(settings.database.url.expose(), secret, settings.allowance.clone()).await.map_err(|error| error.to_string())?;
-            ledger.check().await.map_err(|error| error.to_string())
-        };
-        report.ask("database", |()| "answers, with this version's schema".into(), database).await;
-    }
+    let database = async {
+        let url = settings.database_url().map_err(|error| error.to_string())?;
+        Ledger::look(url).await.map_err(|error| format!("{error}; the worker's first start makes it"))
+    };
+    let schema = |pending| {
+        if pending == 0 {
+            "answers, with this version's schema".into()
+        } else {
+            format!("answers; the worker will bring its schema {pending} steps up")
+        }
+    };
+    report.ask("database", schema, database).await;
     match send::open(&settings, ground.aws.as_deref()) {
         Err(error) => report.line("senders", Err(error)),
         Ok(senders) if senders.is_empty() => report.line("senders", Err("none: set [send.SES] or [send.SMTP]".into())),

@@ -53,7 +53,9 @@ pub(crate) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
     let folder = tempfile::Builder::new().prefix("replyfleet-demo-").tempdir().context("cannot make a temporary folder")?;
     let dir = folder.path();
     sample::furnish(dir)?;
-    let settings = Settings::load(&dir.join("replyfleet.toml"))?;
+    // Without the environment: what is exported for a real fleet must not become part of the demo.
+    let file = dir.join("replyfleet.toml");
+    let settings = Settings::parse(&std::fs::read_to_string(&file)?, &file.display().to_string(), |_| None)?;
     let worker = Worker::open(&settings).await.context("the worker cannot start")?;
     let metrics = worker.metrics();
     let mut ended = metrics.watch();

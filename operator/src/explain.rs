@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use replyfleet::{clock::UnixMillis, envelope::Facts, ground::Ground, settings::Settings};
+use replyfleet::{clock::UnixMillis, envelope::Facts, ground::look, settings::Settings};
 use replyfleet_worker::{
     catalogue::keeper,
     catalogue_object,
@@ -36,15 +36,14 @@ pub(crate) async fn run(arguments: &ExplainArguments, config: &Path) -> anyhow::
     let settings = Settings::load(config)?;
     let mail = read(&arguments.file)?;
     let available = send::available(&settings);
-    let ground = Ground::open(&settings, false).await?;
+    let ground = look(&settings, false).await?;
     let catalogue = keeper::look(ground.store.as_ref(), &catalogue_object(&settings)?, &available).await?;
-    // SES alone cannot reach a local part beyond ASCII, and to ask the senders one would have to open them.
-    let policy = Policy::new(&settings, !send::needs_aws(&settings)).map_err(anyhow::Error::msg)?;
+    let policy = Policy::new(&settings).map_err(anyhow::Error::msg)?;
 
     let request = match request::read(&mail, settings.screen.mail_bytes_max.get()) {
         Ok(request) => request,
         Err(reason) => {
-            println!("ignored: {} (rule 19, before any other is asked)", reason.word());
+            println!("ignored: {} (rule 19: a limit, or no header; no other rule is asked then)", reason.word());
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -69,6 +68,9 @@ pub(crate) async fn run(arguments: &ExplainArguments, config: &Path) -> anyhow::
             }
         };
         rows.add_row([rule.number.to_string().into(), rule.looks_for.into(), cell, saw.into()]);
+    }
+    for (number, looks_for) in [("10", "another recipient of the mail that is answered"), ("25", "a sender over the allowance")] {
+        rows.add_row([number, looks_for, "not asked", "the ledger decides when the mail comes"]);
     }
     println!("{rows}");
     match first {

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use replyfleet::{clock::UnixMillis, ground::Ground, settings::Settings};
+use replyfleet::{clock::UnixMillis, ground::look, settings::Settings};
 use serde_json::json;
 
 use crate::table::{age, size, table};
@@ -19,7 +19,7 @@ pub(crate) struct QueueArguments {
 }
 
 pub(crate) async fn run(arguments: &QueueArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let ground = Ground::open(settings, false).await?;
+    let ground = look(settings, false).await?;
     let depth = ground.queue.depth().await?;
     let parked = ground.queue.parked(arguments.parked).await?;
     let now = UnixMillis::now();

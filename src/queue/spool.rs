@@ -44,6 +44,10 @@ const LISTING_FRESH_TIMES: u32 = 20;
 const LEASE_SCAN_EVERY: Duration = Duration::from_millis(500);
 /// A file in `tmp/` that is older belongs to a writer that died (Maildir's own rule is 36 hours).
 const ABANDONED_AFTER: Duration = Duration::from_secs(36 * 3600);
+/// How long a dead letter is kept, as the longest retention of SQS.
+const PARKED_FOR: Duration = Duration::from_secs(14 * 86_400);
+/// How often the old is looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// The longest file is bounded by the MX's `message_size_limit`; this only keeps a stray file out of memory.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -63,6 +67,7 @@ struct Listing {
     names: VecDeque<String>,
     stale_at: Option<Instant>,
     leases_scanned_at: Option<Instant>,
+    swept_at: Option<Instant>,
 }
 
 impl SpoolQueue {
@@ -80,7 +85,8 @@ impl SpoolQueue {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Spool) -> T + Send + 'static) -> Result<T> {
         let spool = Arc::clone(&self.0);
-        spawn_blocking(move || work(&spool)).await.map_err(|error| QueueError::Unavailable(format!("spool task ended: {error}")))
+        // What a panic said could quote the mail.
+        spawn_blocking(move || work(&spool)).await.map_err(|_| QueueError::Unavailable("the spool's task ended".into()))
     }
 
     /// Runs `work` on each item in the blocking pool, in order; all fail together if the pool is gone.
@@ -150,6 +156,11 @@ impl Spool {
             self.release_ended_leases()?;
             listing.leases_scanned_at = Some(Instant::now());
         }
+        if listing.swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+            self.sweep("tmp", ABANDONED_AFTER)?; // its writer died before it said "accepted"
+            self.sweep("parked", PARKED_FOR)?;
+            listing.swept_at = Some(Instant::now());
+        }
         let mut received = Vec::new();
         let mut is_reread = false;
         while received.len() < max {
@@ -168,7 +179,11 @@ impl Spool {
                 listing.names.clear(); // sorted by due time: the rest is not due either
                 break;
             }
-            received.extend(self.claim(&name, &waiting)?);
+            match self.claim(&name, &waiting) {
+                Ok(claimed) => received.extend(claimed),
+                // One file that another user owns, or that the disk cannot give, must not keep the others waiting.
+                Err(error) => tracing::error!(error = %error, file = name, "a waiting message cannot be received"),
+            }
         }
         Ok(received)
     }
@@ -224,11 +239,16 @@ impl Spool {
                 let _ = fs::rename(&path, self.new_path(&back.name())); // gone: another receiver was faster
             }
         }
-        for name in names_in(&self.dir.join("tmp"))? {
-            let path = self.dir.join("tmp").join(name);
-            let age = fs::symlink_metadata(&path).and_then(|file| file.modified()).map(|at| now.since(at.into()));
-            if age.is_ok_and(|age| age > ABANDONED_AFTER) {
-                let _ = fs::remove_file(path); // its writer died before it said "accepted"
+        Ok(())
+    }
+
+    /// Removes what has been in a folder, unchanged, for longer than `age_max`.
+    fn sweep(&self, folder: &str, age_max: Duration) -> Result<()> {
+        let (folder, now) = (self.dir.join(folder), UnixMillis::now());
+        for path in names_in(&folder)?.into_iter().map(|name| folder.join(name)) {
+            let changed = fs::symlink_metadata(&path).and_then(|file| file.modified());
+            if changed.is_ok_and(|at| now.since(at.into()) > age_max) {
+                let _ = fs::remove_file(&path); // another process was faster, or it is tried again
             }
         }
         Ok(())

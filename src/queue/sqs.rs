@@ -35,6 +35,10 @@ const RECEIVES: &str = "replyfleet-receives";
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How much longer than its long poll a receive may take.
 const RECEIVE_GRACE: Duration = Duration::from_secs(5);
+/// Tries to delete a message whose dead letter is sent.
+const PARK_DELETES_MAX: u32 = 3;
+/// For how long a look at the dead letters waits: a short poll asks only some of SQS's servers.
+const LOOK_WAITS_S: i32 = 1;
 /// For how long a look at the dead letters hides them from the next look.
 const LOOK_HIDES_S: i32 = 2;
 
@@ -67,8 +71,14 @@ impl SqsQueue {
             .send()
             .await
             .map_err(queue_error)?;
-        let deleted = self.client.delete_message().queue_url(&self.url).receipt_handle(&delivery.receipt.0).send().await;
-        deleted.map(drop).map_err(queue_error)
+        for _ in 0..PARK_DELETES_MAX {
+            match self.delete(&[&delivery.receipt]).await.pop() {
+                Some(Err(QueueError::Unavailable(error))) => tracing::warn!(error, "a parked message cannot be deleted yet"),
+                _ => return Ok(()),
+            }
+        }
+        // It comes again and is parked again: a second dead letter. Failing here would send one for each try.
+        Ok(())
     }
 
     async fn change_visibility(&self, changes: &[(&Receipt, Duration)]) -> Vec<Result<()>> {
@@ -195,6 +205,7 @@ impl Queue for SqsQueue {
                 .receive_message()
                 .queue_url(&self.dead_letter_url)
                 .max_number_of_messages(i32::try_from((max - found.len()).min(BATCH_MAX)).unwrap_or(1))
+                .wait_time_seconds(LOOK_WAITS_S)
                 .visibility_timeout(LOOK_HIDES_S)
                 .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
                 .message_attribute_names(REASON)
@@ -264,7 +275,7 @@ fn entry_error(entry: &BatchResultErrorEntry) -> QueueError {
     if is_stale(entry.code(), entry.message()) {
         return QueueError::StaleReceipt;
     }
-    QueueError::Unavailable(format!("{}: {}", entry.code(), entry.message().unwrap_or("no message")))
+    QueueError::Unavailable(format!("{} ({})", entry.code(), entry.message().unwrap_or("no message")))
 }
 
 /// SQS has several ways to say that a message is no longer ours.

@@ -4,6 +4,38 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
+/// "line L, column C: " for a byte of `text`.
+pub(super) fn place(text: &str, offset: usize) -> String {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    format!("line {line}, column {}: ", before.len() - line_start + 1)
+}
+
+/// The key whose value stands at `offset`, if one stands before it on its line.
+pub(super) fn key_before(text: &str, offset: usize) -> Option<&str> {
+    let before = text.get(..offset)?;
+    let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+    let (key, _) = line.rsplit(['{', ',']).next()?.split_once('=')?;
+    Some(key.trim())
+}
+
+/// "line L, column C: " for the value of a dotted key, or of the nearest table above it; nothing if there is none.
+pub(super) fn line_of(text: &str, key: &str) -> String {
+    let Ok(table) = toml::de::DeTable::parse(text) else { return String::new() };
+    let mut found = String::new();
+    let mut table = table.get_ref();
+    for part in key.split('.') {
+        let Some(value) = table.get(part) else { break };
+        found = place(text, value.span().start);
+        match value.get_ref() {
+            toml::de::DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    found
+}
+
 /// A number of seconds from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds<const MIN: u64, const MAX: u64>(u64);

@@ -8,13 +8,14 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::{Fetched, ObjectName, Result, Store, StoreError, Version};
+use super::{Fetched, OBJECT_BYTES_MAX, ObjectName, Result, Store, StoreError, Version};
 use crate::durable;
 
 /// A folder with a sub-folder for each bucket.
@@ -50,6 +51,9 @@ impl Store for DirStore {
             if known.as_ref() == Some(&version) {
                 return Ok(Fetched::Unchanged);
             }
+            if file.metadata()?.len() > OBJECT_BYTES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
             let mut content = Vec::new();
             io::Read::read_to_end(&mut file, &mut content)?;
             Ok(Fetched::Changed(Bytes::from(content), version))
@@ -78,11 +82,37 @@ impl Store for DirStore {
         }
     }
 
+    async fn expire(&self, bucket: &str, age_max: Duration) -> Result<u64> {
+        let Ok(object) = ObjectName::new(bucket, "all") else { return Ok(0) };
+        let dir = self.dir.join(bucket);
+        let oldest = SystemTime::now().checked_sub(age_max).unwrap_or(SystemTime::UNIX_EPOCH);
+        match blocking(&object, move || remove_older(&dir, oldest)).await {
+            Err(StoreError::Missing(_)) => Ok(0), // no object was ever put there
+            removed => removed,
+        }
+    }
+
     async fn check(&self, bucket: &str) -> Result<()> {
         let path = self.dir.join(bucket);
         let listed = spawn_blocking(move || fs::read_dir(&path).map(drop).map_err(|error| format!("cannot list {}: {error}", path.display())));
-        listed.await.map_err(|error| StoreError::Unavailable(error.to_string()))?.map_err(StoreError::Refused)
+        listed.await.map_err(|_| StoreError::Unavailable("the store's task ended".into()))?.map_err(StoreError::Refused)
     }
+}
+
+/// Removes the files below `dir` that were last changed before `oldest`. A bucket's folders are few, its depth is ours.
+fn remove_older(dir: &Path, oldest: SystemTime) -> io::Result<u64> {
+    let mut removed = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let file = entry.metadata()?;
+        if file.is_dir() {
+            removed += remove_older(&entry.path(), oldest)?;
+        } else if file.modified()? < oldest {
+            fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 fn version(file: &fs::Metadata) -> Version {
@@ -90,9 +120,11 @@ fn version(file: &fs::Metadata) -> Version {
 }
 
 async fn blocking<T: Send + 'static>(object: &ObjectName, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
-    let result = spawn_blocking(work).await.map_err(|error| StoreError::Unavailable(format!("store task ended: {error}")))?;
+    // What a panic said could quote the mail.
+    let result = spawn_blocking(work).await.map_err(|_| StoreError::Unavailable("the store's task ended".into()))?;
     result.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => StoreError::Missing(object.clone()),
+        io::ErrorKind::FileTooLarge => StoreError::TooBig(object.clone()),
         io::ErrorKind::PermissionDenied => StoreError::Refused(format!("{object}: {error}")),
         _ => StoreError::Unavailable(format!("{object}: {error}")),
     })

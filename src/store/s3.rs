@@ -10,7 +10,7 @@ use aws_sdk_s3::{
 };
 use bytes::Bytes;
 
-use super::{Fetched, ObjectName, Result, Store, StoreError, Version};
+use super::{Fetched, OBJECT_BYTES_MAX, ObjectName, Result, Store, StoreError, Version};
 use crate::aws::{Aws, Fault, HttpStatus, fault};
 
 /// How long one call may take: a mail of 40 MB goes up through 10 Mbit/s in that time, and it is still within the
@@ -41,6 +41,9 @@ impl Store for S3Store {
             output => output.map_err(|error| store_error(object, &error))?,
         };
         let version = Version(output.e_tag().unwrap_or_default().to_owned());
+        if output.content_length().is_some_and(|bytes| u64::try_from(bytes).is_ok_and(|bytes| bytes > OBJECT_BYTES_MAX)) {
+            return Err(StoreError::TooBig(object.clone()));
+        }
         // A body cut short is an error here: the SDK checks it against Content-Length.
         let content = output.body.collect().await.map_err(|error| StoreError::Unavailable(format!("{object}: {error}")))?;
         Ok(Fetched::Changed(content.into_bytes(), version))
@@ -57,6 +60,10 @@ impl Store for S3Store {
             Err(StoreError::Missing(_)) => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    async fn expire(&self, _bucket: &str, _age_max: Duration) -> Result<u64> {
+        Ok(0) // the bucket's lifecycle rule does it
     }
 
     async fn check(&self, bucket: &str) -> Result<()> {

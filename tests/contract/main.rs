@@ -26,5 +26,6 @@ macro_rules! contract {
     };
 }
 
+mod faults;
 mod queue;
 mod store;

@@ -39,7 +39,7 @@ impl World {
         let text = std::fs::read_to_string(repository().join("docs/replyfleet.toml")).unwrap();
         let text = text.replace("bounces@example.com", "bounces@responder.test");
         let settings = Settings::parse(&text, "docs/replyfleet.toml", |_| None).unwrap();
-        Self { catalogue: Catalogue::parse(CATALOGUE, &[SendMethod::Ses]).unwrap(), policy: Policy::new(&settings, true).unwrap() }
+        Self { catalogue: Catalogue::parse(CATALOGUE, &[SendMethod::Ses]).unwrap(), policy: Policy::new(&settings).unwrap() }
     }
 
     /// The verdict on a mail whose MAIL FROM is what `sender` finds in it.

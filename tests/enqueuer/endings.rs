@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt, time::Duration};
 
+use replyfleet_tests::wait_for;
+
 use crate::world::{MAIL_BYTES_MAX, World};
 
 #[test]
@@ -24,7 +26,7 @@ fn settings_that_cannot_be_used_defer() {
         }),
         ("cannot read", |world| fs::write(&world.config, b"\xff\xfe").unwrap()),
         ("missing field", |world| fs::write(&world.config, b"").unwrap()),
-        ("TOML parse error", |world| fs::write(&world.config, b"[[[").unwrap()),
+        ("replyfleet.toml: line 1, column 3: ", |world| fs::write(&world.config, b"[[[").unwrap()),
         ("unknown field", |world| world.change_settings("[enqueuer]", "[enqueuer]\nretries = 3")),
         ("expected seconds", |world| world.change_settings("deadline_s = 10", "deadline_s = 0")),
         ("absolute path", |world| world.change_settings(&format!("spool:{}", world.spool.display()), "spool:queue")),
@@ -141,5 +143,24 @@ fn a_missing_store_or_bucket_name_defers_a_mail_that_needs_it() {
     let world = World::on_spool_with_claim_checks();
     fs::write(&world.store, "a file").unwrap();
     world.run().mail(&[b'x'; 2000]).end().assert_deferred("store.url");
+    assert!(world.spooled().is_empty());
+}
+
+#[test]
+fn a_mail_that_was_cut_because_its_writer_died_is_not_queued() {
+    let world = World::on_spool().furnished();
+    let (pipe, said) = (world.path("pipe"), world.path("said"));
+    // As pipe(8): the parent of the enqueuer, which writes it the mail, and is killed half way.
+    let script = format!(
+        r#"mkfifo '{pipe}'; "$@" < '{pipe}' > '{said}' & exec 9> '{pipe}'; printf 'From: a@example.org\n' >&9; read forever"#,
+        pipe = pipe.display(),
+        said = said.display()
+    );
+    let said = || fs::read_to_string(&said).unwrap_or_default();
+    let mut writer = world.run().by(["sh", "-c", &script, "sh"]).start();
+    wait_for("the enqueuer to start", Duration::from_secs(10), || said().starts_with("4.3.0 not finished").then_some(()));
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    wait_for("the enqueuer to end", Duration::from_secs(10), || said().contains("4.3.0 what gave us the mail has died").then_some(()));
     assert!(world.spooled().is_empty());
 }

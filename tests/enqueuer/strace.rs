@@ -26,7 +26,16 @@ pub(crate) fn is_missing() -> bool {
 
 /// The words before the enqueuer's own that make `fate` befall the `nth` call of `name`.
 pub(crate) fn inject(name: &str, fate: &str, nth: usize) -> Vec<OsString> {
-    let inject = format!("inject={name}:{fate}:when={nth}");
+    inject_when(name, fate, &nth.to_string())
+}
+
+/// The same from the `nth` call on.
+pub(crate) fn inject_from(name: &str, fate: &str, nth: usize) -> Vec<OsString> {
+    inject_when(name, fate, &format!("{nth}+"))
+}
+
+fn inject_when(name: &str, fate: &str, when: &str) -> Vec<OsString> {
+    let inject = format!("inject={name}:{fate}:when={when}");
     ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject].map(OsString::from).into()
 }
 

@@ -87,7 +87,7 @@ pub fn is_within(candidate: &str, domain: &str) -> bool {
 }
 
 /// RFC 5322's atext, and RFC 6531's characters beyond ASCII but for those that change how text is shown.
-pub fn is_atext(c: char) -> bool {
+fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && c.is_alphanumeric())
 }
 

@@ -15,16 +15,27 @@ use bytes::Bytes;
 use replyfleet::{
     durable,
     keyed::sha256_hex,
-    store::{Fetched, ObjectName, Result, Store, Version},
+    store::{Fetched, ObjectName, Result, Store, StoreError, Version},
 };
 use serde::{Deserialize, Serialize};
+
+/// For how long a failed fetch stands for all who ask.
+const FAILURE_STANDS: Duration = Duration::from_secs(5);
 
 /// The cache of attachments.
 pub struct Attachments {
     store: Arc<dyn Store>,
     dir: PathBuf,
     refresh: Duration,
-    slots: Mutex<HashMap<ObjectName, Arc<tokio::sync::Mutex<Option<Held>>>>>,
+    slots: Mutex<HashMap<ObjectName, Arc<tokio::sync::Mutex<Slot>>>>,
+}
+
+/// What is at hand of one attachment.
+#[derive(Default)]
+struct Slot {
+    held: Option<Held>,
+    /// When nothing could be had, and why.
+    failed: Option<(Instant, String)>,
 }
 
 struct Held {
@@ -57,9 +68,14 @@ impl Attachments {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry(object.clone()).or_default())
         };
-        let mut held = slot.lock().await;
+        let mut slot = slot.lock().await;
+        let Slot { held, failed } = &mut *slot;
         if held.is_none() {
             *held = self.read_kept(object);
+        }
+        // Those who waited behind a fetch that failed must not each wait for one of their own.
+        if let Some((_, text)) = failed.as_ref().filter(|(at, _)| held.is_none() && at.elapsed() < FAILURE_STANDS) {
+            return Err(StoreError::Unavailable(text.clone()));
         }
         if let Some(fresh) = held.as_ref().filter(|held| held.looked_at.is_some_and(|at| at.elapsed() < self.refresh)) {
             return Ok(fresh.content.clone());
@@ -73,8 +89,12 @@ impl Attachments {
                 Ok(content)
             }
             fetched => {
-                // Unwrap: "unchanged" is only said of a version that is held.
-                let Some(last_good) = held.as_mut() else { return Err(fetched.expect_err("nothing is held")) };
+                let Some(last_good) = held.as_mut() else {
+                    // Unwrap: "unchanged" is only said of a version that is held.
+                    let error = fetched.expect_err("nothing is held");
+                    *failed = Some((Instant::now(), error.to_string()));
+                    return Err(error);
+                };
                 last_good.looked_at = Some(Instant::now());
                 if let Err(error) = fetched {
                     tracing::warn!(object = %object, error = %error, "an attachment cannot be refreshed, the last good one is used");

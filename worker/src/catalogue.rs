@@ -61,6 +61,14 @@ pub struct Response {
     pub subject: Subject,
 }
 
+impl Response {
+    /// The start of a SHA-256 over all of it: which response was promised, whatever place it has in a later catalogue.
+    pub fn digest(&self) -> String {
+        // Debug writes every field, and texts in quotes: two responses cannot read alike.
+        sha256_hex(format!("{self:?}").as_bytes())[..16].to_owned()
+    }
+}
+
 /// The Subject of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {

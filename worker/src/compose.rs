@@ -142,7 +142,8 @@ fn subject(letterhead: &Letterhead, request: &Request, response: &Response) -> S
 
 /// Control characters, and those that turn the direction of text or cannot be seen.
 fn acts(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffd}')
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffd}')
 }
 
 /// The first and the last of the old ids, and the request's own (RFC 5322 §3.6.4, kept short).

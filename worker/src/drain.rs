@@ -22,7 +22,7 @@ use replyfleet::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::{
-    lease::Leases,
+    lease::{Hold, Leases},
     metrics::{Metrics, Story},
     outcome::{Outcome, Park, Wait},
     respond::Responder,
@@ -51,7 +51,7 @@ impl Drain {
         let leases = Arc::new(Leases::default());
         let keeper = tokio::spawn(Arc::clone(&leases).keep(Arc::clone(&self.queue)));
         let (ended, ended_receiver) = mpsc::channel(self.slots);
-        let settler = tokio::spawn(Settler::new(Arc::clone(&self.queue), Arc::clone(&self.responder.store), Arc::clone(&leases)).run(ended_receiver));
+        let settler = tokio::spawn(Settler::new(Arc::clone(&self.queue), Arc::clone(&self.responder.store)).run(ended_receiver));
         let this = Arc::new(self);
 
         let mut back_off = BACK_OFF_MIN;
@@ -63,8 +63,8 @@ impl Drain {
                     back_off = BACK_OFF_MIN;
                     let is_stopping = *stop.borrow();
                     for (delivery, slot) in deliveries.into_iter().zip(free) {
-                        leases.hold(&delivery.receipt);
-                        tokio::spawn(Arc::clone(&this).work(delivery, slot, ended.clone(), is_stopping));
+                        let hold = leases.hold(&delivery.receipt);
+                        tokio::spawn(Arc::clone(&this).work(delivery, hold, slot, ended.clone(), is_stopping));
                     }
                 }
                 Err(error) => {
@@ -88,7 +88,7 @@ impl Drain {
     }
 
     /// One message, from its receipt to the settler.
-    async fn work(self: Arc<Self>, delivery: Delivery, slot: OwnedSemaphorePermit, ended: mpsc::Sender<Ended>, is_stopping: bool) {
+    async fn work(self: Arc<Self>, delivery: Delivery, hold: Hold, slot: OwnedSemaphorePermit, ended: mpsc::Sender<Ended>, is_stopping: bool) {
         let start = Instant::now();
         let envelope = match Envelope::decode(&delivery.wire) {
             Ok(envelope) => Some(envelope),
@@ -118,7 +118,7 @@ impl Drain {
             Mail::Inline(_) => None,
         });
         // An error means that the settler has gone: the lease runs out and the message comes again.
-        let _ = ended.send(Ended { delivery, settlement: row.settlement, claim, slot }).await;
+        let _ = ended.send(Ended { delivery, settlement: row.settlement, claim, hold, slot }).await;
     }
 }
 

@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use replyfleet::queue::{Queue, QueueError, Receipt};
+use futures_util::future::join_all;
+use replyfleet::queue::{BATCH_MAX, Queue, QueueError, Receipt};
 
 /// A lease is extended when this part of it has passed, so that two extensions may fail before it ends.
 const EXTEND_AFTER: u32 = 3;
@@ -14,13 +15,22 @@ const EXTEND_AFTER: u32 = 3;
 #[derive(Default)]
 pub(crate) struct Leases(Mutex<HashSet<Receipt>>);
 
-impl Leases {
-    pub(crate) fn hold(&self, receipt: &Receipt) {
-        self.lock().insert(receipt.clone());
-    }
+/// One message's lease. Dropped, however that comes about, it is extended no more.
+pub(crate) struct Hold {
+    leases: Arc<Leases>,
+    receipt: Receipt,
+}
 
-    pub(crate) fn let_go(&self, receipt: &Receipt) {
-        self.lock().remove(receipt);
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.leases.lock().remove(&self.receipt);
+    }
+}
+
+impl Leases {
+    pub(crate) fn hold(self: &Arc<Self>, receipt: &Receipt) -> Hold {
+        self.lock().insert(receipt.clone());
+        Hold { leases: Arc::clone(self), receipt: receipt.clone() }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -35,12 +45,16 @@ impl Leases {
         loop {
             ticks.tick().await;
             let receipts: Vec<Receipt> = self.lock().iter().cloned().collect();
-            for (receipt, extended) in receipts.iter().zip(queue.extend(&receipts).await) {
-                match extended {
-                    Ok(()) => {}
-                    // Settled meanwhile, or another worker's by now: the ledger keeps the two apart.
-                    Err(QueueError::StaleReceipt) => self.let_go(receipt),
-                    Err(error) => tracing::warn!(error = %error, "a lease cannot be extended"),
+            // Side by side: with many slots and a slow queue, one after another would outlast the leases.
+            let batches = receipts.chunks(BATCH_MAX).map(async |batch| (batch, queue.extend(batch).await));
+            for (batch, results) in join_all(batches).await {
+                for (receipt, extended) in batch.iter().zip(results) {
+                    match extended {
+                        Ok(()) => {}
+                        // Settled meanwhile, or another worker's by now: the ledger keeps the two apart.
+                        Err(QueueError::StaleReceipt) => drop(self.lock().remove(receipt)),
+                        Err(error) => tracing::warn!(error = %error, "a lease cannot be extended"),
+                    }
                 }
             }
         }

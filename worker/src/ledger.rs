@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use replyfleet::{clock::UnixMillis, keyed::Secret, settings::AllowanceSettings};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, PaginatorTrait,
+    ActiveValue::Set, ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
     QueryFilter, QueryOrder, SqliteTransactionMode, TransactionOptions, TransactionTrait, prelude::Expr,
 };
 use sea_orm_migration::MigratorTrait;
@@ -63,8 +63,8 @@ pub struct Application<'a> {
     pub mail_key: &'a str,
     /// Who asks.
     pub sender: &'a Address,
-    /// How many replies it would get.
-    pub replies: usize,
+    /// The digests of the responses that it would get.
+    pub responses: &'a [String],
     /// From which catalogue.
     pub catalogue: &'a str,
 }
@@ -83,14 +83,23 @@ pub enum Verdict {
 pub struct Progress {
     /// What was decided.
     pub verdict: Verdict,
-    /// How far each reply is, by index.
-    pub replies: Vec<ReplyState>,
+    /// Its replies, by number.
+    pub replies: Vec<ReplyRow>,
+}
+
+/// One reply as the ledger knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyRow {
+    /// How far it is.
+    pub state: ReplyState,
+    /// The digest of the response that was promised.
+    pub response: String,
 }
 
 impl Progress {
     /// Whether nothing is left to do.
     pub fn is_settled(&self) -> bool {
-        self.replies.iter().all(|state| state.is_terminal())
+        self.replies.iter().all(|reply| reply.state.is_terminal())
     }
 }
 
@@ -140,13 +149,17 @@ impl ReplyState {
 /// The answer to a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// Send it, and record what came of it.
-    Granted,
+    /// Send it, and record with this number what came of it.
+    Granted(Attempt),
     /// There is nothing to send any more.
     Settled(ReplyState),
     /// Another worker has it until then.
     Held(UnixMillis),
 }
+
+/// Which try of a reply a claim is for. A record with an older one is too late: another worker has claimed it since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt(i32);
 
 /// What came of a try to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,17 +180,20 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; a database that a newer program has changed is refused.
     pub async fn open(url: &str, secret: Secret, allowance: AllowanceSettings) -> Result<Self, LedgerError> {
-        let file = url.strip_prefix("sqlite:").filter(|file| !file.is_empty()).ok_or(LedgerError::Url)?;
-        let mut options = ConnectOptions::new(format!("sqlite:{file}?mode=rwc"));
-        // SQLite has one writer: more connections would only wait for each other.
-        options.max_connections(1).sqlx_logging(false);
-        // FULL: a commit that was reported survives a power cut; "sent" must not be forgotten.
-        options.map_sqlx_sqlite_opts(|sqlite| {
-            sqlite.pragma("journal_mode", "WAL").pragma("synchronous", "FULL").pragma("busy_timeout", BUSY_TIMEOUT_MS)
-        });
-        let database = Database::connect(options).await?;
+        let database = connect(url, "rwc").await?;
         migration::Migrator::up(&database, None).await.map_err(|error| LedgerError::Schema(error.to_string()))?;
         Ok(Self { database, secret, allowance })
+    }
+
+    /// Looks at the database at `url` and changes nothing: not even its schema, which the fleet may not be ready for.
+    /// Returns how many steps its schema lacks.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: it is not there, does not answer, or a newer program has changed it.
+    pub async fn look(url: &str) -> Result<usize, LedgerError> {
+        let database = connect(url, "rw").await?;
+        let pending = migration::Migrator::get_pending_migrations(&database).await;
+        Ok(pending.map_err(|error| LedgerError::Schema(error.to_string()))?.len())
     }
 
     /// What is known of a request; `None` if it was never admitted or refused here.
@@ -210,20 +226,43 @@ impl Ledger {
         })
         .exec_without_returning(&transaction)
         .await?;
-        let count = if is_answered { application.replies } else { 0 };
-        let rows = (0..count).map(|index| reply::ActiveModel {
+        let promised = if is_answered { application.responses } else { &[] };
+        let rows = promised.iter().enumerate().map(|(index, response)| reply::ActiveModel {
             request_key: Set(application.request_key.to_owned()),
             number: Set(number(index)),
+            response: Set(response.clone()),
             state: Set(ReplyState::Pending.word().to_owned()),
             attempts: Set(0),
             ambiguous: Set(0),
             held_until_ms: Set(0),
         });
-        if count > 0 {
+        if !promised.is_empty() {
             reply::Entity::insert_many(rows).exec_without_returning(&transaction).await?;
         }
         transaction.commit().await?;
-        Ok(Progress { verdict, replies: vec![ReplyState::Pending; count] })
+        let pending = |response: &String| ReplyRow { state: ReplyState::Pending, response: response.clone() };
+        Ok(Progress { verdict, replies: promised.iter().map(pending).collect() })
+    }
+
+    /// Notes that a request gets no answer, so that a redelivery need not look at its mail, which may be gone by then.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn ignore(&self, request_key: &str, reason: Reason, now: UnixMillis) -> Result<(), LedgerError> {
+        let transaction = self.begin().await?;
+        if progress(&transaction, request_key).await?.is_none() {
+            request::Entity::insert(request::ActiveModel {
+                request_key: Set(request_key.to_owned()),
+                answered_mail: Set(None),
+                sender: Set(String::new()), // nobody is counted
+                verdict: Set(reason.word().to_owned()),
+                catalogue: Set(String::new()),
+                created_ms: Set(millis(now)),
+            })
+            .exec_without_returning(&transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     async fn decide(
@@ -254,10 +293,7 @@ impl Ledger {
     /// [`LedgerError`]; nothing was claimed then, or the claim runs out by itself.
     pub async fn claim(&self, request_key: &str, index: usize, now: UnixMillis, hold: Duration) -> Result<Claim, LedgerError> {
         let transaction = self.begin().await?;
-        let Some(row) = reply::Entity::find_by_id((request_key.to_owned(), number(index))).one(&transaction).await? else {
-            // The catalogue has more responses than when the request was admitted: the request gets what it was promised.
-            return Ok(Claim::Settled(ReplyState::Expired));
-        };
+        let row = find_reply(&transaction, request_key, index).await?;
         let state = ReplyState::from_word(&row.state)?;
         let held_until = UnixMillis(u64::try_from(row.held_until_ms).unwrap_or_default());
         let is_abandoned = state == ReplyState::Claimed && held_until <= now;
@@ -265,17 +301,17 @@ impl Ledger {
         let claim = match state {
             ReplyState::Claimed if !is_abandoned => return Ok(Claim::Held(held_until)),
             ReplyState::Claimed | ReplyState::Pending if ambiguous >= AMBIGUOUS_TRIES_MAX => Claim::Settled(ReplyState::Uncertain),
-            ReplyState::Claimed | ReplyState::Pending => Claim::Granted,
+            ReplyState::Claimed | ReplyState::Pending => Claim::Granted(Attempt(row.attempts + 1)),
             terminal => return Ok(Claim::Settled(terminal)),
         };
         let (state, held_until) = match claim {
             Claim::Settled(state) => (state, 0),
-            Claim::Granted | Claim::Held(_) => (ReplyState::Claimed, millis(now + hold)),
+            Claim::Granted(_) | Claim::Held(_) => (ReplyState::Claimed, millis(now + hold)),
         };
         reply::Entity::update_many()
             .col_expr(reply::Column::State, Expr::value(state.word()))
             .col_expr(reply::Column::Ambiguous, Expr::value(ambiguous))
-            .col_expr(reply::Column::Attempts, Expr::col(reply::Column::Attempts).add(1))
+            .col_expr(reply::Column::Attempts, Expr::value(row.attempts + 1))
             .col_expr(reply::Column::HeldUntilMs, Expr::value(held_until))
             .filter(reply::Column::RequestKey.eq(request_key))
             .filter(reply::Column::Number.eq(number(index)))
@@ -285,18 +321,18 @@ impl Ledger {
         Ok(claim)
     }
 
-    /// Records what came of a claimed reply, and returns where it stands.
+    /// Records what came of a claimed reply, and returns where it stands. If the claim has run out and another worker has
+    /// claimed the reply since, only "sent" is recorded: the rest is that worker's to say.
     ///
     /// # Errors
     /// [`LedgerError`]; the claim then runs out and the try counts as ambiguous.
-    pub async fn record(&self, request_key: &str, index: usize, result: Try) -> Result<ReplyState, LedgerError> {
+    pub async fn record(&self, request_key: &str, index: usize, attempt: Attempt, result: Try) -> Result<ReplyState, LedgerError> {
         let transaction = self.begin().await?;
-        let row = reply::Entity::find_by_id((request_key.to_owned(), number(index))).one(&transaction).await?;
-        let row = row.ok_or_else(|| LedgerError::Schema("a claimed reply has no row".into()))?;
+        let row = find_reply(&transaction, request_key, index).await?;
         let (state, ambiguous) = match (ReplyState::from_word(&row.state)?, result) {
             // "Sent" is the truth whatever was written meanwhile.
             (_, Try::Sent) => (ReplyState::Sent, row.ambiguous),
-            (state, _) if state.is_terminal() => (state, row.ambiguous),
+            (state, _) if state.is_terminal() || row.attempts != attempt.0 => return Ok(state),
             (_, Try::Refused) => (ReplyState::Refused, row.ambiguous),
             (_, Try::NotSent) => (ReplyState::Pending, row.ambiguous),
             (_, Try::Ambiguous) if row.ambiguous + 1 >= AMBIGUOUS_TRIES_MAX => (ReplyState::Uncertain, row.ambiguous + 1),
@@ -312,6 +348,21 @@ impl Ledger {
             .await?;
         transaction.commit().await?;
         Ok(state)
+    }
+
+    /// Gives up a reply whose response is not in the catalogue any more.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn withdraw(&self, request_key: &str, index: usize) -> Result<(), LedgerError> {
+        reply::Entity::update_many()
+            .col_expr(reply::Column::State, Expr::value(ReplyState::Refused.word()))
+            .filter(reply::Column::RequestKey.eq(request_key))
+            .filter(reply::Column::Number.eq(number(index)))
+            .filter(reply::Column::State.eq(ReplyState::Pending.word()))
+            .exec(&self.database)
+            .await?;
+        Ok(())
     }
 
     /// Gives up the replies of a request that are not sent yet and that no worker holds.
@@ -346,14 +397,6 @@ impl Ledger {
         Ok(gone.rows_affected)
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    pub async fn check(&self) -> Result<(), LedgerError> {
-        Ok(self.database.ping().await?)
-    }
-
     fn sender_hash(&self, sender: &Address) -> String {
         self.secret.hash("sender", &[&sender.canonical()])
     }
@@ -366,11 +409,28 @@ impl Ledger {
     }
 }
 
+/// Connects to an SQLite file; `mode` is SQLite's own word for whether it may be made.
+async fn connect(url: &str, mode: &str) -> Result<DatabaseConnection, LedgerError> {
+    let file = url.strip_prefix("sqlite:").filter(|file| !file.is_empty()).ok_or(LedgerError::Url)?;
+    let mut options = ConnectOptions::new(format!("sqlite:{file}?mode={mode}"));
+    // SQLite has one writer: more connections would only wait for each other.
+    options.max_connections(1).sqlx_logging(false);
+    // FULL: a commit that was reported survives a power cut; "sent" must not be forgotten.
+    options.map_sqlx_sqlite_opts(|sqlite| sqlite.pragma("journal_mode", "WAL").pragma("synchronous", "FULL").pragma("busy_timeout", BUSY_TIMEOUT_MS));
+    Ok(Database::connect(options).await?)
+}
+
 async fn progress<C: sea_orm::ConnectionTrait>(connection: &C, request_key: &str) -> Result<Option<Progress>, LedgerError> {
     let Some(row) = request::Entity::find_by_id(request_key.to_owned()).one(connection).await? else { return Ok(None) };
     let replies = reply::Entity::find().filter(reply::Column::RequestKey.eq(request_key)).order_by_asc(reply::Column::Number).all(connection).await?;
-    let replies = replies.iter().map(|row| ReplyState::from_word(&row.state)).collect::<Result<_, _>>()?;
+    let known = |row: reply::Model| Ok(ReplyRow { state: ReplyState::from_word(&row.state)?, response: row.response });
+    let replies = replies.into_iter().map(known).collect::<Result<_, LedgerError>>()?;
     Ok(Some(Progress { verdict: verdict_from(&row.verdict)?, replies }))
+}
+
+async fn find_reply(transaction: &DatabaseTransaction, request_key: &str, index: usize) -> Result<reply::Model, LedgerError> {
+    let row = reply::Entity::find_by_id((request_key.to_owned(), number(index))).one(transaction).await?;
+    row.ok_or_else(|| LedgerError::Schema("an admitted reply has no row".into()))
 }
 
 const ANSWER: &str = "answer";

@@ -48,7 +48,8 @@ async fn main() -> ExitCode {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     let is_finished = worker.run(stop).await;
     tracing::info!(is_finished, "stopped");
-    if is_finished { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    // Not by returning: the runtime would wait for a disk that hangs, and the stop has had its time.
+    std::process::exit(i32::from(!is_finished))
 }
 
 #[expect(clippy::print_stderr, reason = "a program that cannot start says so on standard error, log or no log")]

@@ -32,7 +32,7 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Where its replies stand.
     pub replies: Vec<ReplyState>,
-    /// From its arrival at the MX to now.
+    /// From when the enqueuer took it to now.
     pub processing_time: Duration,
 }
 

@@ -8,10 +8,7 @@ use std::{fmt, sync::LazyLock};
 
 use mail_parser::{Address as ParsedAddress, HeaderName, HeaderValue, MessageParser};
 
-use crate::{
-    address::{Address, is_atext},
-    reason::Reason,
-};
+use crate::{address::Address, reason::Reason};
 
 /// Bytes of the header block. Real mail stays under a third of it.
 pub const HEADER_BYTES_MAX: usize = 100 << 10;
@@ -173,7 +170,11 @@ fn header_block(mail: &[u8]) -> Result<&[u8], Reason> {
     }
 }
 
-/// The one mailbox of a From field, if what the parser found stands in the field as it is.
+/// The one mailbox of a From field, if there is no other way to read it.
+///
+/// RFC 5322 lets comments and white space stand inside an address (`a.(x)b@c.org` is `a.b@c.org`), and parsers differ
+/// there. So what mail-parser found must also be all that is left when comments and quoted strings are taken out: the
+/// whole field, or all that stands in its one pair of angle brackets.
 fn from_address(value: &HeaderValue<'_>, text: &str) -> Result<Address, FromFault> {
     let list = match value {
         HeaderValue::Address(ParsedAddress::List(list)) => list,
@@ -187,17 +188,56 @@ fn from_address(value: &HeaderValue<'_>, text: &str) -> Result<Address, FromFaul
     };
     let found = mailbox.address().ok_or(FromFault::Missing)?;
     let address = Address::parse(found).ok_or(FromFault::NotReproducible)?;
-    if stands_alone(text, address.as_str()) { Ok(address) } else { Err(FromFault::NotReproducible) }
+    let bare = without_comments_and_quotes(text);
+    let left = match bare.split_once('<') {
+        None => bare.trim(),
+        Some((_, rest)) => match rest.split_once('>') {
+            Some((inside, behind)) if behind.trim().is_empty() => inside.trim(),
+            _ => "",
+        },
+    };
+    // And it stands in the field as it is: no comment was inside of it either.
+    if left == address.as_str() && text.contains(left) { Ok(address) } else { Err(FromFault::NotReproducible) }
 }
 
-/// Whether `address` stands in `text` and is not part of a longer one there.
-fn stands_alone(text: &str, address: &str) -> bool {
-    let could_go_on = |c: char| is_atext(c) || matches!(c, '.' | '@' | '"' | '\\' | '\u{fffd}');
-    text.match_indices(address).any(|(start, _)| {
-        let before = text[..start].chars().next_back();
-        let after = text[start + address.len()..].chars().next();
-        !before.is_some_and(could_go_on) && !after.is_some_and(could_go_on)
-    })
+/// The text without its comments (which nest) and quoted strings. One that is never closed stays.
+fn without_comments_and_quotes(text: &str) -> String {
+    let mut bare = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let skipped = match c {
+            '(' | '"' => closed(rest),
+            _ => None,
+        };
+        let taken = skipped.unwrap_or(c.len_utf8());
+        if skipped.is_none() {
+            bare.push(c);
+        }
+        rest = &rest[taken..];
+    }
+    bare
+}
+
+/// The length of the comment or quoted string at the start of `text`, if it is closed.
+fn closed(text: &str) -> Option<usize> {
+    let is_quote = text.starts_with('"');
+    let (mut depth, mut is_escaped) = (0_usize, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' if is_quote && at > 0 => return Some(at + 1),
+            '(' if !is_quote => depth += 1,
+            ')' if !is_quote => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The msg-ids in `text` that can be written back without harm: `<left@right>` in visible ASCII (RFC 5322 §3.6.4).

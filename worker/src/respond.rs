@@ -19,7 +19,7 @@ use crate::{
     attachments::Attachments,
     catalogue::{Catalogue, Response, keeper::CatalogueKeeper},
     compose::{Letterhead, Recipient, compose},
-    ledger::{Application, Claim, Ledger, LedgerError, Progress, ReplyState, Try, Verdict},
+    ledger::{Application, Attempt, Claim, Ledger, LedgerError, Progress, ReplyState, Try, Verdict},
     metrics::Metrics,
     outcome::{Outcome, Park, Wait},
     reason::Reason,
@@ -32,6 +32,8 @@ use crate::{
 const FETCH_RECEIVES_MAX: u32 = 5;
 /// How much longer a claim holds than its send may take: composing, and the record afterwards.
 const CLAIM_GRACE: Duration = Duration::from_secs(10);
+/// How much longer than its own time a send may take before it is given up. Less than [`CLAIM_GRACE`].
+const SEND_GRACE: Duration = Duration::from_secs(5);
 /// Tries to record what came of a send before the claim is left to run out.
 const RECORD_TRIES_MAX: u32 = 5;
 /// Between them.
@@ -91,59 +93,111 @@ struct Case<'a> {
     catalogue: &'a Catalogue,
 }
 
+impl<'a> Case<'a> {
+    fn responses(&self) -> Vec<&'a Response> {
+        self.catalogue.responses_for(&self.facts.rcpt_to)
+    }
+
+    /// The response that reply `index` was promised from, in today's catalogue: the same one wherever it stands now, or the
+    /// one that took its place, or none.
+    fn promised(&self, progress: &Progress, index: usize) -> Option<&'a Response> {
+        let responses = self.responses();
+        let digest = &progress.replies[index].response;
+        let same = responses.iter().find(|response| response.digest() == *digest);
+        let is_another_reply = |response: &Response| progress.replies.iter().any(|reply| reply.response == response.digest());
+        same.or_else(|| responses.get(index).filter(|response| !is_another_reply(response))).copied()
+    }
+}
+
+fn states(progress: &Progress) -> Vec<ReplyState> {
+    progress.replies.iter().map(|reply| reply.state).collect()
+}
+
+/// What the ledger knows of a request.
+enum Recalled {
+    Nothing,
+    Begun(Progress),
+    Ended(Outcome),
+}
+
 impl Responder {
     /// Answers a delivery, or finds out why not. `envelope` is the delivery's, if it could be read. `replies` is where
     /// the replies' states are left for the log.
     pub(crate) async fn respond(&self, delivery: &Delivery, envelope: Option<&Envelope>, replies: &mut Vec<ReplyState>) -> Outcome {
-        self.answer(delivery, envelope, replies).await.unwrap_or_else(Outcome::from)
+        let outcome = self.answer(delivery, envelope, replies).await.unwrap_or_else(Outcome::from);
+        match (&outcome, envelope) {
+            (Outcome::Ignored(reason), Some(Envelope { facts, mail: Mail::Stored(_) })) => {
+                self.note_ignored(facts, *reason).await.unwrap_or_else(Outcome::from)
+            }
+            _ => outcome,
+        }
     }
 
     async fn answer(&self, delivery: &Delivery, envelope: Option<&Envelope>, replies: &mut Vec<ReplyState>) -> Result<Outcome, Stop> {
-        let envelope = self.open(delivery, envelope)?;
+        let envelope = envelope.ok_or(Stop::Park(Park::UnreadableEnvelope))?;
         let facts = &envelope.facts;
-        if let Some(ended) = self.recall(facts, replies).await? {
-            return Ok(ended);
+        let known = match self.recall(facts, replies).await? {
+            Recalled::Ended(outcome) => return Ok(outcome),
+            Recalled::Begun(known) => Some(known),
+            Recalled::Nothing => None,
+        };
+        if delivery.receive_count > self.receives_max {
+            return Err(Stop::Park(Park::ReceivedTooOften));
         }
         let mail = self.fetch(envelope, delivery.receive_count).await?;
         let request = request::read(&mail, self.mail_bytes_max)?;
         drop(mail);
         let catalogue = self.catalogue.current();
-        screen(&Seen { facts, request: &request, catalogue: &catalogue, policy: &self.policy, now: self.clock.now() })?;
-        // The screen has seen that From is clear.
+        if known.is_none() {
+            screen(&Seen { facts, request: &request, catalogue: &catalogue, policy: &self.policy, now: self.clock.now() })?;
+        }
         let to = request.from.as_ref().map_err(|_| Reason::UnclearFrom)?;
         let case = Case { facts, request: &request, to, catalogue: &catalogue };
-        *replies = self.admit(&case).await?.replies;
+        let progress = match known {
+            Some(known) => known,
+            None => self.admit(&case).await?,
+        };
+        *replies = states(&progress);
+        let mut waits_for = None;
         for (index, state) in replies.iter_mut().enumerate() {
             if !state.is_terminal() {
-                *state = self.reply(&case, index).await?;
+                match self.reply(&case, &progress, index).await? {
+                    Ok(new) => *state = new,
+                    Err(wait) => waits_for = Some(wait),
+                }
             }
         }
-        Ok(Outcome::of_replies(replies, false))
+        Ok(match waits_for {
+            Some(wait) => Outcome::Retry(wait),
+            None => Outcome::of_replies(replies, false),
+        })
     }
 
-    fn open<'a>(&self, delivery: &Delivery, envelope: Option<&'a Envelope>) -> Result<&'a Envelope, Stop> {
-        let envelope = envelope.ok_or(Stop::Park(Park::UnreadableEnvelope))?;
-        if delivery.receive_count > self.receives_max {
-            return Err(Stop::Park(Park::ReceivedTooOften));
-        }
-        Ok(envelope)
-    }
-
-    /// What the ledger knows ends a message early: it was answered or refused before, or its time has run out meanwhile.
-    async fn recall(&self, facts: &Facts, replies: &mut Vec<ReplyState>) -> Result<Option<Outcome>, Stop> {
-        let Some(mut known) = self.ledger.recall(&facts.request_key).await? else { return Ok(None) };
+    /// What the ledger knows: the request has ended before, its time has run out meanwhile, or it has begun, and then its
+    /// verdict stands.
+    async fn recall(&self, facts: &Facts, replies: &mut Vec<ReplyState>) -> Result<Recalled, Stop> {
+        let Some(known) = self.ledger.recall(&facts.request_key).await? else { return Ok(Recalled::Nothing) };
+        *replies = states(&known);
         if let Verdict::Ignore(reason) = known.verdict {
-            return Ok(Some(Outcome::Ignored(reason)));
+            return Ok(Recalled::Ended(Outcome::Ignored(reason)));
         }
-        let was_settled = known.is_settled();
+        if known.is_settled() {
+            return Ok(Recalled::Ended(Outcome::of_replies(replies, true)));
+        }
         let now = self.clock.now();
-        if !was_settled && now.since(facts.arrived) > self.age_max {
-            known = self.ledger.expire(&facts.request_key, now).await?.unwrap_or(known);
-            *replies = known.replies;
-            return Ok(Some(Outcome::of_replies(replies, false)));
+        if now.since(facts.arrived) <= self.age_max {
+            return Ok(Recalled::Begun(known));
         }
-        *replies = known.replies;
-        Ok(was_settled.then(|| Outcome::of_replies(replies, true)))
+        if let Some(expired) = self.ledger.expire(&facts.request_key, now).await? {
+            *replies = states(&expired);
+        }
+        Ok(Recalled::Ended(Outcome::of_replies(replies, false)))
+    }
+
+    /// A claim-checked mail is gone once it is ignored; its message may come again all the same.
+    async fn note_ignored(&self, facts: &Facts, reason: Reason) -> Result<Outcome, Stop> {
+        self.ledger.ignore(&facts.request_key, reason, self.clock.now()).await?;
+        Ok(Outcome::Ignored(reason))
     }
 
     /// The mail's bytes, from the envelope or by its claim check.
@@ -156,6 +210,7 @@ impl Responder {
         let mail = match self.store.get(&claim.object, None).await {
             Ok(Fetched::Changed(mail, _)) => mail,
             Ok(Fetched::Unchanged) | Err(StoreError::Missing(_)) => return Err(gone_for_good(Park::MailMissing)),
+            Err(StoreError::TooBig(_)) => return Err(Stop::Park(Park::MailDiffers)),
             Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => {
                 tracing::warn!(error = %error, "a mail cannot be fetched");
                 return Err(Stop::Retry(Wait::Store));
@@ -168,13 +223,14 @@ impl Responder {
         }
     }
 
-    /// The verdict, and the replies' states from earlier tries.
+    /// The verdict, and a row for each reply.
     async fn admit(&self, case: &Case<'_>) -> Result<Progress, Stop> {
+        let responses: Vec<String> = case.responses().into_iter().map(Response::digest).collect();
         let application = Application {
             request_key: &case.facts.request_key,
             mail_key: &case.facts.mail_key,
             sender: case.to,
-            replies: case.catalogue.responses_for(&case.facts.rcpt_to).len(),
+            responses: &responses,
             catalogue: case.catalogue.version(),
         };
         let progress = self.ledger.admit(&application, self.clock.now()).await?;
@@ -184,26 +240,27 @@ impl Responder {
         }
     }
 
-    /// One reply: prepare, claim, compose, send, record. Its failure is its own and leaves the other replies alone; only
-    /// a ledger that does not answer stops them all.
-    async fn reply(&self, case: &Case<'_>, index: usize) -> Result<ReplyState, Stop> {
+    /// One reply: prepare, claim, compose, send, record. Its failure, which says what it waits for, is its own and leaves
+    /// the other replies alone; only a ledger that does not answer stops them all.
+    async fn reply(&self, case: &Case<'_>, progress: &Progress, index: usize) -> Result<Result<ReplyState, Wait>, Stop> {
         let key = &case.facts.request_key;
-        let responses = case.catalogue.responses_for(&case.facts.rcpt_to);
-        let Some(response) = responses.get(index) else {
-            // Promised by an older catalogue, and withdrawn since.
-            return Ok(self.ledger.record(key, index, Try::Refused).await?);
+        let Some(response) = case.promised(progress, index) else {
+            self.ledger.withdraw(key, index).await?;
+            return Ok(Ok(ReplyState::Refused));
         };
-        let Some(attachments) = self.prepare(response).await else { return Ok(ReplyState::Pending) };
-        let Some(sender) = self.senders.get(&response.send_method) else { return Ok(ReplyState::Pending) };
-        match self.ledger.claim(key, index, self.clock.now(), sender.timeout() + CLAIM_GRACE).await? {
-            Claim::Granted => {}
-            Claim::Settled(state) => return Ok(state),
-            Claim::Held(_) => return Ok(ReplyState::Claimed),
-        }
+        let Some(attachments) = self.prepare(response).await else { return Ok(Err(Wait::Store)) };
+        let Some(sender) = self.senders.get(&response.send_method) else { return Ok(Err(Wait::Sender)) };
+        let attempt = match self.ledger.claim(key, index, self.clock.now(), sender.timeout() + CLAIM_GRACE).await? {
+            Claim::Granted(attempt) => attempt,
+            Claim::Settled(state) => return Ok(Ok(state)),
+            Claim::Held(_) => return Ok(Ok(ReplyState::Claimed)),
+        };
         let recipient = Recipient { to: case.to, request: case.request, request_key: key };
         let reply = compose(&self.letterhead, &recipient, index, response, &attachments, self.clock.now());
         let start = Instant::now();
-        let sent = sender.send(&reply).await;
+        // The senders keep their own time; this one is for a disk that hangs. What comes after it is not known.
+        let sent = tokio::time::timeout(sender.timeout() + SEND_GRACE, sender.send(&reply)).await;
+        let sent = sent.unwrap_or_else(|_| Err(SendError::Uncertain("time-out".into())));
         self.metrics.tried(key, index, response.send_method.word(), sent.as_ref().err(), start.elapsed());
         let result = match sent {
             Ok(_) => Try::Sent,
@@ -211,7 +268,7 @@ impl Responder {
             Err(SendError::NotSent(_)) => Try::NotSent,
             Err(SendError::Uncertain(_)) => Try::Ambiguous,
         };
-        Ok(self.record(key, index, result).await?)
+        Ok(Ok(self.record(key, index, attempt, result).await?))
     }
 
     /// The attachments' contents; `None` if one cannot be had now, which delays this reply only.
@@ -230,10 +287,10 @@ impl Responder {
     }
 
     /// Records a result, more than once if need be: a "sent" that is lost here may become a second copy.
-    async fn record(&self, key: &str, index: usize, result: Try) -> Result<ReplyState, LedgerError> {
+    async fn record(&self, key: &str, index: usize, attempt: Attempt, result: Try) -> Result<ReplyState, LedgerError> {
         let mut tries = 1;
         loop {
-            match self.ledger.record(key, index, result).await {
+            match self.ledger.record(key, index, attempt, result).await {
                 Err(error) if tries < RECORD_TRIES_MAX => {
                     tracing::warn!(error = %error, tries, "a result cannot be recorded yet");
                     tokio::time::sleep(RECORD_PAUSE * 2_u32.pow(tries)).await;

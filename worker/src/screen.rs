@@ -21,9 +21,10 @@ use replyfleet::{
 
 use crate::{
     address::{Address, is_within},
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Response, SendMethod},
     reason::Reason,
     request::Request,
+    send,
 };
 
 /// `Received` fields of a mail that goes round in a circle.
@@ -50,23 +51,27 @@ pub struct Seen<'a> {
 pub struct Policy {
     screen: ScreenSettings,
     bounce: Address,
-    /// Whether every sender in the settings can reach a local part beyond ASCII.
-    has_smtputf8: bool,
+    /// The send methods that can reach a local part beyond ASCII.
+    with_smtputf8: Vec<SendMethod>,
 }
 
 impl Policy {
-    /// The policy in `settings`; `has_smtputf8` says what the senders can do.
+    /// The policy in `settings`.
     ///
     /// # Errors
-    /// A sentence, if the bounce address is not an address.
-    pub fn new(settings: &Settings, has_smtputf8: bool) -> Result<Self, String> {
+    /// A sentence, if the bounce address is not an address, or an entry of a list is neither address nor domain.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
         let bounce =
             Address::parse(&settings.reply.bounce_address).ok_or("reply.bounce_address: not an address that can be written without quotes")?;
         let mut screen = settings.screen.clone();
-        for list in [&mut screen.block, &mut screen.mail_farms, &mut screen.filter_headers] {
-            list.iter_mut().for_each(|entry| *entry = entry.trim().to_lowercase());
+        for (key, list) in [("screen.block", &mut screen.block), ("screen.mail_farms", &mut screen.mail_farms)] {
+            for entry in list {
+                *entry = list_entry(entry)
+                    .ok_or_else(|| format!("{key}: {entry:?} is neither an address nor a domain (without @ and *: sub-domains are covered)"))?;
+            }
         }
-        Ok(Self { screen, bounce, has_smtputf8 })
+        screen.filter_headers.iter_mut().for_each(|field| *field = field.trim().to_lowercase());
+        Ok(Self { screen, bounce, with_smtputf8: send::with_smtputf8(settings) })
     }
 
     /// The address to which bounces of our replies come.
@@ -181,7 +186,9 @@ fn unclear_from(seen: &Seen<'_>) -> Finding {
 
 fn non_ascii_address(seen: &Seen<'_>) -> Finding {
     let from = seen.request.from.as_ref().ok()?;
-    (from.needs_smtputf8() && !seen.policy.has_smtputf8).then(|| (Reason::NonAsciiAddress, "the local part is not ASCII".into()))
+    let can = |response: &&Response| seen.policy.with_smtputf8.contains(&response.send_method);
+    let has_way = seen.catalogue.responses_for(&seen.facts.rcpt_to).iter().all(can);
+    (from.needs_smtputf8() && !has_way).then(|| (Reason::NonAsciiAddress, "the local part is not ASCII".into()))
 }
 
 fn blocked(seen: &Seen<'_>) -> Finding {
@@ -192,15 +199,18 @@ fn mail_farm(seen: &Seen<'_>) -> Finding {
     listed(seen, &seen.policy.screen.mail_farms).map(|entry| (Reason::MailFarm, format!("screen.mail_farms has {entry}")))
 }
 
+/// An entry in the form in which it is compared: a canonical address, or a domain as A-label.
+fn list_entry(entry: &str) -> Option<String> {
+    match Address::parse(entry.trim()) {
+        Some(address) => Some(address.canonical()),
+        None => Address::parse(&format!("x@{}", entry.trim())).map(|address| address.ascii_domain()),
+    }
+}
+
 /// The entry that covers the From address or the envelope sender: the address itself, its domain, or a parent domain.
 fn listed<'a>(seen: &'a Seen<'_>, list: &'a [String]) -> Option<&'a String> {
     let senders: Vec<Address> = seen.request.from.iter().cloned().chain(Address::parse(&seen.facts.mail_from)).collect();
-    list.iter().find(|entry| {
-        senders.iter().any(|sender| match Address::parse(entry) {
-            Some(address) => address.canonical() == sender.canonical(),
-            None => is_within(&sender.ascii_domain(), entry),
-        })
-    })
+    list.iter().find(|entry| senders.iter().any(|sender| sender.canonical() == **entry || is_within(&sender.ascii_domain(), entry)))
 }
 
 /// Mailboxes that a mail domain must have, and ours for bounces; people read these.
@@ -246,7 +256,10 @@ fn mailing_list(seen: &Seen<'_>) -> Finding {
 
 fn bulk_precedence(seen: &Seen<'_>) -> Finding {
     let values = seen.request.values("precedence").chain(seen.request.values("x-precedence"));
-    let found = values.map(keyword).find(|word| matches!(word.as_str(), "bulk" | "list" | "junk" | "auto_reply" | "auto-reply"))?;
+    let found = values
+        .flat_map(|value| value.split(','))
+        .map(keyword)
+        .find(|word| matches!(word.as_str(), "bulk" | "list" | "junk" | "auto_reply" | "auto-reply"))?;
     Some((Reason::BulkPrecedence, format!("Precedence: {found}")))
 }
 
@@ -277,17 +290,13 @@ fn autoresponder(seen: &Seen<'_>) -> Finding {
     Some((Reason::Autoresponder, field.to_owned()))
 }
 
+/// Types of a mail as a whole that only mail systems write (RFC 6522, 3464, 6533, 8098, 5965).
+const REPORT_TYPES: [&str; 5] =
+    ["multipart/report", "message/delivery-status", "message/global-delivery-status", "message/disposition-notification", "message/feedback-report"];
+
 fn report(seen: &Seen<'_>) -> Finding {
-    let content_type = seen.request.content_type.as_str();
-    let is_report = matches!(
-        content_type,
-        "multipart/report"
-            | "message/delivery-status"
-            | "message/disposition-notification"
-            | "message/feedback-report"
-            | "message/global-delivery-status"
-    );
-    is_report.then(|| (Reason::Report, format!("Content-Type: {content_type}")))
+    let found = seen.request.values("content-type").map(keyword).find(|kind| REPORT_TYPES.contains(&kind.as_str()))?;
+    Some((Reason::Report, format!("Content-Type: {found}")))
 }
 
 fn loop_mark(seen: &Seen<'_>) -> Finding {
@@ -299,12 +308,11 @@ fn loop_mark(seen: &Seen<'_>) -> Finding {
         "X-Loop is ours".into()
     } else if request.values("delivered-to").any(is_ours) {
         "Delivered-To is ours".into()
-    } else if request.message_id.as_ref().is_some_and(|id| seen.catalogue.domains().any(|own| id.trim_end_matches('>').ends_with(&format!("@{own}"))))
-    {
+    } else if request.values("message-id").any(|ids| seen.catalogue.domains().any(|own| ids.to_lowercase().contains(&format!("@{own}>")))) {
         "Message-ID is at a domain of ours".into()
     } else if request.values("received").count() > RECEIVED_MAX {
         format!("more than {RECEIVED_MAX} Received")
-    } else if request.references.len() > REFERENCES_MAX {
+    } else if request.values("references").map(|ids| ids.matches('<').count()).sum::<usize>() > REFERENCES_MAX {
         format!("more than {REFERENCES_MAX} References")
     } else {
         return None;

@@ -38,9 +38,6 @@ pub trait Sender: Send + Sync {
     /// Hands one reply over.
     async fn send(&self, reply: &Reply) -> Result<Accepted, SendError>;
 
-    /// Whether it can reach a local part beyond ASCII (SMTPUTF8, RFC 6531).
-    fn has_smtputf8(&self) -> bool;
-
     /// Whether the next hop answers and would let us in.
     async fn check(&self) -> Result<(), String>;
 
@@ -55,6 +52,14 @@ pub type Senders = HashMap<SendMethod, Arc<dyn Sender>>;
 pub fn available(settings: &Settings) -> Vec<SendMethod> {
     let both = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
     both.into_iter().filter(|(_, sender)| sender.is_some()).map(|(method, _)| method).collect()
+}
+
+/// The send methods that can reach a local part beyond ASCII (SMTPUTF8, RFC 6531). SES cannot: "the local part of a
+/// destination email address can only contain 7-bit ASCII" (SES API, SendEmail). An SMTP relay that cannot refuses the mail.
+pub fn with_smtputf8(settings: &Settings) -> Vec<SendMethod> {
+    let both = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
+    let can = |sender: &Option<SenderSettings>| matches!(sender, Some(SenderSettings::Smtp(_) | SenderSettings::Maildir { .. }));
+    both.into_iter().filter(|(_, sender)| can(sender)).map(|(method, _)| method).collect()
 }
 
 /// Whether a sender in the settings is SES, which needs the AWS account.

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::lease::Leases;
+use crate::lease::Hold;
 
 /// How long the first message of a batch waits for others. Short: its slot waits with it.
 const LINGER: Duration = Duration::from_millis(5);
@@ -28,6 +28,7 @@ pub(crate) struct Ended {
     pub(crate) delivery: Delivery,
     pub(crate) settlement: Settlement,
     pub(crate) claim: Option<ObjectName>,
+    pub(crate) hold: Hold,
     pub(crate) slot: OwnedSemaphorePermit,
 }
 
@@ -35,12 +36,11 @@ pub(crate) struct Ended {
 pub(crate) struct Settler {
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
-    leases: Arc<Leases>,
 }
 
 impl Settler {
-    pub(crate) fn new(queue: Arc<dyn Queue>, store: Arc<dyn Store>, leases: Arc<Leases>) -> Self {
-        Self { queue, store, leases }
+    pub(crate) fn new(queue: Arc<dyn Queue>, store: Arc<dyn Store>) -> Self {
+        Self { queue, store }
     }
 
     /// Settles until no message can come any more. Batches run side by side; there are never more messages than slots.
@@ -70,7 +70,6 @@ impl Settler {
                     Ok(()) => self.finish(ended).await,
                     Err(QueueError::StaleReceipt) => {
                         tracing::warn!("a message's lease ended before it was settled; another worker finds it done");
-                        self.leases.let_go(&ended.delivery.receipt);
                     }
                     Err(error) => {
                         tracing::warn!(error = %error, tries, "a message cannot be settled yet");
@@ -86,14 +85,11 @@ impl Settler {
                 tokio::time::sleep(PAUSE * 2_u32.pow(tries)).await;
             }
         }
-        for ended in batch {
-            tracing::error!("a message cannot be settled; it comes again when its lease has run out");
-            self.leases.let_go(&ended.delivery.receipt);
-        }
+        tracing::error!(messages = batch.len(), "messages cannot be settled; they come again when their leases have run out");
     }
 
     async fn finish(&self, ended: Ended) {
-        self.leases.let_go(&ended.delivery.receipt);
+        drop(ended.hold);
         if let (Settlement::Delete, Some(object)) = (ended.settlement, &ended.claim)
             && let Err(error) = self.store.delete(object).await
         {

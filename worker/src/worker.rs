@@ -7,7 +7,7 @@ use replyfleet::{
     durable,
     ground::{Ground, GroundError},
     settings::{QueueUrl, Settings, SettingsError},
-    store::ObjectName,
+    store::{ObjectName, Store},
 };
 use tokio::sync::watch;
 
@@ -25,6 +25,9 @@ use crate::{
 
 /// How often the ledger forgets what is old.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// How long a claim-check object is kept: longer than a message can be in the queue and the dead letters together counts,
+/// since each of them ends by itself after 14 days at the latest.
+const CLAIM_CHECK_FOR: Duration = Duration::from_secs(29 * 86_400);
 /// The longest long poll of SQS: the fewest calls of an idle worker.
 const SQS_LONG_POLL: Duration = Duration::from_secs(20);
 /// A spool is looked at by this process itself; a short wait stops fast.
@@ -53,6 +56,7 @@ pub struct Worker {
     ledger: Ledger,
     metrics: Arc<Metrics>,
     refresh: Duration,
+    claim_check_bucket: String,
 }
 
 impl Worker {
@@ -72,11 +76,10 @@ impl Worker {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::default());
         let cache_dir = cache_dir(settings)?;
-        let has_smtputf8 = senders.values().all(|sender| sender.has_smtputf8());
-        let policy = Policy::new(settings, has_smtputf8).map_err(OpenError::Value)?;
+        let policy = Policy::new(settings).map_err(OpenError::Value)?;
         let object = catalogue_object(settings)?;
         let catalogue = Arc::new(CatalogueKeeper::open(Arc::clone(&ground.store), object, send::available(settings), cache_dir).await?);
-        let ledger = Ledger::open(settings.database.url.expose(), secret.clone(), settings.allowance.clone()).await?;
+        let ledger = Ledger::open(settings.database_url()?, secret.clone(), settings.allowance.clone()).await?;
         let refresh = settings.catalogue.refresh_s.duration();
 
         let responder = Responder {
@@ -111,7 +114,7 @@ impl Worker {
             stop_timeout: settings.worker.stop_timeout_s.duration(),
         };
         tracing::warn!(authentication = %settings.authentication, "senders are not authenticated: whoever forges a From address makes us mail it");
-        Ok(Self { drain, catalogue, ledger, metrics, refresh })
+        Ok(Self { drain, catalogue, ledger, metrics, refresh, claim_check_bucket: settings.store.claim_check_bucket.clone() })
     }
 
     /// What this worker counts.
@@ -123,7 +126,7 @@ impl Worker {
     pub async fn run(self, stop: watch::Receiver<bool>) -> bool {
         let refresher = tokio::spawn(async move { self.catalogue.keep_current(self.refresh).await });
         let clock = Arc::clone(&self.drain.clock);
-        let forgetter = tokio::spawn(forget_old(self.ledger, clock));
+        let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.responder.store), self.claim_check_bucket));
         let is_finished = self.drain.run(stop).await;
         refresher.abort();
         forgetter.abort();
@@ -146,15 +149,22 @@ fn cache_dir(settings: &Settings) -> Result<&Path, OpenError> {
     Ok(dir)
 }
 
-async fn forget_old(ledger: Ledger, clock: Arc<dyn Clock>) {
+/// Forgets what is old, for ever: the ledger's requests, and claim-check objects to which no message can point any more.
+async fn forget_old(ledger: Ledger, clock: Arc<dyn Clock>, store: Arc<dyn Store>, claim_check_bucket: String) {
     loop {
         match ledger.forget_old(clock.now()).await {
-            Ok(0) => tokio::time::sleep(FORGET_EVERY).await,
-            Ok(requests) => tracing::info!(requests, "old requests are forgotten"),
-            Err(error) => {
-                tracing::warn!(error = %error, "old requests cannot be forgotten yet");
-                tokio::time::sleep(FORGET_EVERY).await;
+            Ok(0) => {}
+            Ok(requests) => {
+                tracing::info!(requests, "old requests are forgotten");
+                continue; // there may be more
             }
+            Err(error) => tracing::warn!(error = %error, "old requests cannot be forgotten yet"),
         }
+        match store.expire(&claim_check_bucket, CLAIM_CHECK_FOR).await {
+            Ok(0) => {}
+            Ok(objects) => tracing::info!(objects, "old claim-check objects are removed"),
+            Err(error) => tracing::warn!(error = %error, "old claim-check objects cannot be removed yet"),
+        }
+        tokio::time::sleep(FORGET_EVERY).await;
     }
 }

@@ -47,14 +47,6 @@ pub enum KeeperError {
     /// It cannot be a catalogue.
     #[error("catalogue {0}: is not UTF-8 text, or larger than {CATALOGUE_BYTES_MAX} bytes")]
     NotText(ObjectName),
-    /// The last good one cannot be kept.
-    #[error("cannot keep the catalogue in {path}: {source}")]
-    Keep {
-        /// Where.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
 impl CatalogueKeeper {
@@ -66,7 +58,7 @@ impl CatalogueKeeper {
         let last_good = cache_dir.join(LAST_GOOD);
         let (current, version) = match fetch(store.as_ref(), &object, &available).await {
             Ok((catalogue, text, version)) => {
-                keep(&last_good, &text)?;
+                keep(&last_good, &text);
                 (catalogue, Some(version))
             }
             Err(error) => {
@@ -97,7 +89,7 @@ impl CatalogueKeeper {
         };
         *read = Some(fetched.1);
         let (catalogue, text) = parse(&self.object, &fetched.0, &self.available)?;
-        keep(&self.last_good, &text)?;
+        keep(&self.last_good, &text);
         *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(catalogue);
         Ok(true)
     }
@@ -137,8 +129,11 @@ fn parse(object: &ObjectName, content: &[u8], available: &[SendMethod]) -> Resul
     Ok((catalogue, text.to_owned()))
 }
 
-fn keep(path: &Path, text: &str) -> Result<(), KeeperError> {
+/// Keeps a good catalogue for the next start. It is in force now whether or not that works.
+fn keep(path: &Path, text: &str) {
     let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
     let _ = std::fs::remove_file(&temporary); // of an earlier process with our id that died here
-    durable::write_file(&temporary, path, text.as_bytes()).map_err(|source| KeeperError::Keep { path: path.display().to_string(), source })
+    if let Err(error) = durable::write_file(&temporary, path, text.as_bytes()) {
+        tracing::error!(error = %error, path = %path.display(), "the catalogue cannot be kept for the next start");
+    }
 }

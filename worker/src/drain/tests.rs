@@ -86,9 +86,6 @@ impl Sender for Scripted {
         }
         result
     }
-    fn has_smtputf8(&self) -> bool {
-        true
-    }
     async fn check(&self) -> Result<(), String> {
         Ok(())
     }
@@ -265,7 +262,7 @@ async fn a_missing_attachment_delays_only_its_own_reply() {
     let file = world.path("store/files/a.bin");
     std::fs::rename(&file, world.path("away")).expect("moved away");
     world.put("a@example.org", "1").await;
-    assert_eq!(world.end().await, Outcome::Retry(Wait::Sender));
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Store));
     assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 0));
     std::fs::rename(world.path("away"), &file).expect("moved back");
     while world.end().await != Outcome::Answered {}
@@ -344,4 +341,60 @@ async fn a_new_catalogue_is_used_and_a_broken_one_is_not() {
         number += 1;
         assert!(number < 1_000, "the catalogue is looked at every second");
     }
+}
+
+#[tokio::test]
+async fn a_reply_is_what_was_promised_wherever_the_catalogue_has_it_by_then() {
+    let failures = AtomicUsize::new(0);
+    let smtp = Scripted::new(Duration::ZERO, move |_| {
+        if failures.fetch_add(1, Ordering::SeqCst) == 0 { Err(SendError::NotSent("450".into())) } else { Ok(Accepted) }
+    });
+    let ses = Scripted::good();
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Sender), "links are sent, files wait");
+    // A new first entry: by its place alone, the second reply would now be the links again.
+    let shifted = CATALOGUE.replacen('[', r#"[{"email_addr": "get@example.com", "body": "news", "send_method": "SES"}, "#, 1);
+    let object = ObjectName::new("catalogue", "catalogue.json").expect("valid");
+    world.ground.store.put(&object, Bytes::from(shifted)).await.expect("put");
+    // The retry comes after five seconds, the catalogue within one.
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_big_mail_that_is_ignored_and_comes_twice_is_ignored_twice() {
+    use replyfleet::envelope::ClaimCheck;
+    let mut world = World::start(Scripted::good(), Scripted::good()).await;
+    let content = b"From: a@example.org\nList-Id: <x>\n\n";
+    let object = ObjectName::new("claim-check", "mail/1").expect("valid");
+    world.ground.store.put(&object, Bytes::from_static(content)).await.expect("put");
+    let mail = || Mail::Stored(ClaimCheck::new(object.clone(), content));
+    world.put_mail("a@example.org", "1", mail()).await;
+    assert_eq!(world.end().await, Outcome::Ignored(crate::reason::Reason::MailingList));
+    let file = world.path("store/claim-check/mail/1");
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while file.exists() {
+        assert!(tokio::time::Instant::now() < deadline, "the object goes with its message");
+        tokio::task::yield_now().await;
+    }
+    world.put_mail("a@example.org", "1", mail()).await;
+    assert_eq!(world.end().await, Outcome::Ignored(crate::reason::Reason::MailingList));
+}
+
+#[tokio::test]
+async fn a_verdict_stands_even_if_the_rules_have_changed_since() {
+    let failures = AtomicUsize::new(0);
+    let ses = Scripted::new(Duration::ZERO, move |_| {
+        if failures.fetch_add(1, Ordering::SeqCst) == 0 { Err(SendError::NotSent("450".into())) } else { Ok(Accepted) }
+    });
+    let mut world = World::start(ses.clone(), Scripted::good()).await;
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Sender));
+    // The address has gone from the catalogue: the reply that waits is withdrawn, the request is not "unknown recipient".
+    let other = r#"[{"email_addr": "other@example.com", "body": "x", "send_method": "SES"}]"#;
+    let object = ObjectName::new("catalogue", "catalogue.json").expect("valid");
+    world.ground.store.put(&object, Bytes::from_static(other.as_bytes())).await.expect("put");
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert!(ses.sent().is_empty());
 }

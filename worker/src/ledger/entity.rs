@@ -36,6 +36,8 @@ pub(super) mod reply {
         pub request_key: String,
         #[sea_orm(primary_key, auto_increment = false)]
         pub number: i32,
+        /// The digest of the response that was promised.
+        pub response: String,
         pub state: String,
         pub attempts: i32,
         pub ambiguous: i32,

@@ -36,6 +36,7 @@ impl MigrationTrait for RequestsAndReplies {
         reply.table("reply");
         reply.col(ColumnDef::new("request_key").char_len(64).not_null());
         reply.col(ColumnDef::new("number").integer().not_null());
+        reply.col(ColumnDef::new("response").char_len(16).not_null());
         reply.col(ColumnDef::new("state").string_len(16).not_null());
         reply.col(ColumnDef::new("attempts").integer().not_null());
         reply.col(ColumnDef::new("ambiguous").integer().not_null());

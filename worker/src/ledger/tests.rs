@@ -23,8 +23,20 @@ async fn ledger(answers: usize) -> (tempfile::TempDir, Ledger) {
 
 async fn admit(ledger: &Ledger, key: &str, mail: &str, sender: &str, now: UnixMillis) -> Verdict {
     let sender = Address::parse(sender).expect("address");
-    let application = Application { request_key: key, mail_key: mail, sender: &sender, replies: 2, catalogue: "c" };
+    let application = Application { request_key: key, mail_key: mail, sender: &sender, responses: &["r0".into(), "r1".into()], catalogue: "c" };
     ledger.admit(&application, now).await.expect("admitted").verdict
+}
+
+/// Claims a reply that is there to be claimed.
+async fn claimed(ledger: &Ledger, index: usize, now: UnixMillis) -> Attempt {
+    match ledger.claim("1", index, now, HOLD).await.expect("claim") {
+        Claim::Granted(attempt) => attempt,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn states(progress: &Progress) -> Vec<ReplyState> {
+    progress.replies.iter().map(|reply| reply.state).collect()
 }
 
 const OVER: Verdict = Verdict::Ignore(Reason::OverAllowance);
@@ -83,12 +95,12 @@ async fn sixty_four_requests_at_once_get_exactly_the_allowance() {
 async fn a_reply_is_claimed_by_one_worker_at_a_time_and_sent_once() {
     let (_dir, ledger) = ledger(3).await;
     admit(&ledger, "1", "m", "a@b.org", T0).await;
-    assert_eq!(ledger.claim("1", 0, T0, HOLD).await.expect("claim"), Claim::Granted);
+    let attempt = claimed(&ledger, 0, T0).await;
     assert_eq!(ledger.claim("1", 0, T0, HOLD).await.expect("claim"), Claim::Held(T0 + HOLD));
-    assert_eq!(ledger.record("1", 0, Try::Sent).await.expect("record"), ReplyState::Sent);
+    assert_eq!(ledger.record("1", 0, attempt, Try::Sent).await.expect("record"), ReplyState::Sent);
     assert_eq!(ledger.claim("1", 0, T0 + HOLD * 2, HOLD).await.expect("claim"), Claim::Settled(ReplyState::Sent));
     let progress = ledger.recall("1").await.expect("recall").expect("known");
-    assert_eq!(progress.replies, [ReplyState::Sent, ReplyState::Pending]);
+    assert_eq!(states(&progress), [ReplyState::Sent, ReplyState::Pending]);
     assert!(!progress.is_settled());
 }
 
@@ -99,7 +111,7 @@ async fn workers_that_die_while_sending_make_two_copies_at_most() {
     let mut granted = 0;
     for round in 0..5 {
         match ledger.claim("1", 0, T0 + HOLD * 2 * round, HOLD).await.expect("claim") {
-            Claim::Granted => granted += 1,
+            Claim::Granted(_) => granted += 1,
             settled => assert_eq!(settled, Claim::Settled(ReplyState::Uncertain)),
         }
     }
@@ -111,23 +123,55 @@ async fn ambiguous_tries_are_bounded_and_definite_failures_are_not() {
     let (_dir, ledger) = ledger(3).await;
     admit(&ledger, "1", "m", "a@b.org", T0).await;
     for _ in 0..10 {
-        assert_eq!(ledger.claim("1", 0, T0, HOLD).await.expect("claim"), Claim::Granted);
-        assert_eq!(ledger.record("1", 0, Try::NotSent).await.expect("record"), ReplyState::Pending);
+        let attempt = claimed(&ledger, 0, T0).await;
+        assert_eq!(ledger.record("1", 0, attempt, Try::NotSent).await.expect("record"), ReplyState::Pending);
     }
     for state in [ReplyState::Pending, ReplyState::Uncertain] {
-        assert_eq!(ledger.claim("1", 0, T0, HOLD).await.expect("claim"), Claim::Granted);
-        assert_eq!(ledger.record("1", 0, Try::Ambiguous).await.expect("record"), state);
+        let attempt = claimed(&ledger, 0, T0).await;
+        assert_eq!(ledger.record("1", 0, attempt, Try::Ambiguous).await.expect("record"), state);
     }
-    assert_eq!(ledger.claim("1", 1, T0, HOLD).await.expect("claim"), Claim::Granted, "the other reply is its own");
+    claimed(&ledger, 1, T0).await; // the other reply is its own
+}
+
+#[tokio::test]
+async fn a_worker_whose_claim_ran_out_has_no_say_but_for_what_it_sent() {
+    let (_dir, ledger) = ledger(3).await;
+    admit(&ledger, "1", "m", "a@b.org", T0).await;
+    let first = claimed(&ledger, 0, T0).await;
+    let second = claimed(&ledger, 0, T0 + HOLD).await;
+    assert_eq!(ledger.record("1", 0, first, Try::NotSent).await.expect("record"), ReplyState::Claimed, "it is the second's");
+    assert_eq!(ledger.claim("1", 0, T0 + HOLD, HOLD).await.expect("claim"), Claim::Held(T0 + HOLD + HOLD));
+    assert_eq!(ledger.record("1", 0, first, Try::Sent).await.expect("record"), ReplyState::Sent, "that is the truth");
+    assert_eq!(ledger.record("1", 0, second, Try::NotSent).await.expect("record"), ReplyState::Sent);
+}
+
+#[tokio::test]
+async fn a_request_that_was_ignored_stays_ignored_and_counts_for_nobody() {
+    let (_dir, ledger) = ledger(1).await;
+    ledger.ignore("0", Reason::MailingList, T0).await.expect("noted");
+    ledger.ignore("0", Reason::Report, T0).await.expect("noted before");
+    let known = ledger.recall("0").await.expect("recall").expect("known");
+    assert_eq!((known.verdict, known.is_settled()), (Verdict::Ignore(Reason::MailingList), true));
+    assert_eq!(admit(&ledger, "1", "m", "a@b.org", T0).await, Verdict::Answer);
+}
+
+#[tokio::test]
+async fn looking_at_a_database_changes_nothing() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let file = dir.path().join("none.db");
+    Ledger::look(&format!("sqlite:{}", file.display())).await.expect_err("there is none");
+    assert!(!file.exists());
+    let (dir, _ledger) = ledger(1).await;
+    assert_eq!(Ledger::look(&format!("sqlite:{}", dir.path().join("ledger.db").display())).await.expect("answers"), 0);
 }
 
 #[tokio::test]
 async fn what_is_too_old_expires_unless_a_worker_holds_it() {
     let (_dir, ledger) = ledger(3).await;
     admit(&ledger, "1", "m", "a@b.org", T0).await;
-    ledger.claim("1", 0, T0, HOLD).await.expect("claim");
+    claimed(&ledger, 0, T0).await;
     let progress = ledger.expire("1", T0).await.expect("expire").expect("known");
-    assert_eq!(progress.replies, [ReplyState::Claimed, ReplyState::Expired]);
+    assert_eq!(states(&progress), [ReplyState::Claimed, ReplyState::Expired]);
     let progress = ledger.expire("1", T0 + HOLD).await.expect("expire").expect("known");
     assert!(progress.is_settled());
 }

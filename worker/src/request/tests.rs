@@ -19,6 +19,8 @@ fn the_one_from_mailbox_is_found_as_it_stands() {
         ("O'Brien <o'brien@example.org>", "o'brien@example.org"),
         ("<a@b.org> (a comment)", "a@b.org"),
         ("\"victim@example.net\" <real@example.org>", "real@example.org"),
+        ("\"a < b\" <a@b.org>", "a@b.org"),
+        ("(a (nested) comment) a@b.org", "a@b.org"),
         ("用户 <用户abc@example.org>", "用户abc@example.org"),
     ] {
         assert_eq!(from(value).as_deref(), Ok(want), "{value}");
@@ -33,6 +35,12 @@ fn a_from_that_could_mean_another_person_is_no_from() {
         ("Group: a@b.org;", FromFault::Group),
         ("\"a b\"@c.org", FromFault::NotReproducible),
         ("a@[192.0.2.1]", FromFault::NotReproducible),
+        ("a.(x)b@example.com", FromFault::NotReproducible), // a.b@example.com to RFC 5322, b@ to a careless parser
+        ("<a.(x)b@example.com>", FromFault::NotReproducible),
+        ("a. (x) b@example.com", FromFault::NotReproducible),
+        ("user@example.com(x).evil.org", FromFault::NotReproducible),
+        ("<victim@example.net> <real@example.org>", FromFault::NotReproducible),
+        ("<@relay.example:a@b.org>", FromFault::NotReproducible),
         ("undisclosed-recipients:;", FromFault::Group),
         ("Nobody", FromFault::Missing),
         ("", FromFault::Missing),

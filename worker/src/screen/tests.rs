@@ -22,11 +22,13 @@ fn world() -> World {
     let settings = settings(|text| {
         text.replace("# block = [\"someone@example.org\", \"example.net\"]", "block = [\"Blocked.Person@gmail.com\", \"Example.NET\"]")
             .replace("# mail_farms = []", "mail_farms = [\"farm.test\"]")
+            // As at SES, which has no SMTPUTF8.
+            .replace("kind = \"maildir\"\ndir = \"/var/lib/replyfleet/replies\"", "kind = \"ses\"")
             .replace("# filter_headers = []", "filter_headers = [\"X-Spam-Flag\"]")
     });
     let facts = Facts { mail_from: "someone@example.org".into(), rcpt_to: "get@example.com".into(), arrived: NOW, ..Facts::default() };
     let catalogue = Catalogue::parse(CATALOGUE, &[SendMethod::Ses]).expect("valid");
-    World { facts, catalogue, policy: Policy::new(&settings, false).expect("valid") }
+    World { facts, catalogue, policy: Policy::new(&settings).expect("valid") }
 }
 
 impl World {
@@ -76,6 +78,9 @@ fn machines_are_not_answered() {
         ("X-MLServer: fml [fml 4.0.3]", Reason::MailingList),
         ("Precedence: BULK", Reason::BulkPrecedence),
         ("X-Precedence: auto_reply", Reason::BulkPrecedence),
+        ("Precedence: first-class, junk", Reason::BulkPrecedence),
+        ("Content-Type: text/plain\nContent-Type: multipart/report; boundary=x", Reason::Report),
+        ("Message-ID: <1@example.org>\nMessage-ID: <2@Example.com>", Reason::Loop),
         ("X-Auto-Response-Suppress: DR, OOF", Reason::ResponseSuppressed),
         ("X-Autoreply: yes", Reason::Autoresponder),
         ("X-FC-MachineGenerated: TRUE", Reason::Autoresponder),
@@ -146,4 +151,12 @@ fn the_rules_stand_in_the_order_of_the_policy() {
     let numbers: Vec<u8> = RULES.iter().map(|rule| rule.number).collect();
     // 9 before 8: an address for the operator is not in the catalogue either, and its own word is the more telling.
     assert_eq!(numbers, [1, 2, 3, 4, 6, 7, 7, 9, 8, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+}
+
+#[test]
+fn a_list_entry_that_could_never_match_is_refused() {
+    for (entry, is_good) in [("bücher.example", true), ("a@b.org", true), ("@example.net", false), ("*.example.net", false), ("", false)] {
+        let settings = settings(|text| text.replace("# mail_farms = []", &format!("mail_farms = [\"{entry}\"]")));
+        assert_eq!(Policy::new(&settings).is_ok(), is_good, "{entry}");
+    }
 }

@@ -42,12 +42,8 @@ impl Sender for MaildirSender {
             let _ = std::fs::remove_file(&temporary); // of a worker that died while it wrote this reply
             durable::write_file(&temporary, &target, &message)
         };
-        let written = spawn_blocking(write).await.map_err(|error| SendError::Uncertain(error.to_string()))?;
+        let written = spawn_blocking(write).await.map_err(|_| SendError::Uncertain("the Maildir's task ended".into()))?;
         written.map(|()| Accepted).map_err(|error| SendError::NotSent(error.kind().to_string()))
-    }
-
-    fn has_smtputf8(&self) -> bool {
-        true
     }
 
     async fn check(&self) -> Result<(), String> {

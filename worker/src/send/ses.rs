@@ -51,10 +51,6 @@ impl Sender for SesSender {
         }
     }
 
-    fn has_smtputf8(&self) -> bool {
-        false // SES: "the local part may only contain 7-bit ASCII" (SendEmail API reference)
-    }
-
     async fn check(&self) -> Result<(), String> {
         let account = self.client.get_account().send().await.map_err(|error| fault(&error).1)?;
         if account.sending_enabled() { Ok(()) } else { Err("sending is paused for this account".into()) }

@@ -22,7 +22,7 @@ use lettre::{
         extension::{ClientId, Extension, MailParameter},
     },
 };
-use replyfleet::settings::{SmtpSettings, SmtpTls};
+use replyfleet::settings::{ENV_SMTP_PASSWORD, SmtpSettings, SmtpTls};
 use tokio::{
     net::TcpStream,
     sync::Semaphore,
@@ -64,6 +64,9 @@ impl SmtpSender {
             SmtpTls::None => None,
             SmtpTls::Starttls | SmtpTls::Implicit => Some(tls_parameters(settings)?),
         };
+        if settings.user.is_some() && settings.password().is_none() {
+            return Err(format!("user: needs a password in the environment's {ENV_SMTP_PASSWORD}"));
+        }
         Ok(Self {
             settings: settings.clone(),
             tls,
@@ -136,7 +139,8 @@ impl SmtpSender {
         }
         match phase(deadline, connection.command(Mail::new(Some(mail_from), parameters))).await {
             Err(Phase::Broken(_)) if is_reused => return Err(Failure::Stale),
-            answer => answer.map_err(|error| error.before_data("MAIL"))?,
+            // A 5xx here is about us, not about this reply: access denied, TLS or authentication first.
+            answer => answer.map_err(|error| Failure::Final(SendError::NotSent(format!("MAIL: {}", error.word()))))?,
         }
         phase(deadline, connection.command(Rcpt::new(rcpt_to, Vec::new()))).await.map_err(|error| error.before_data("RCPT"))?;
         phase(deadline, connection.command(Data)).await.map_err(|error| error.before_data("DATA"))?;
@@ -167,10 +171,6 @@ impl Sender for SmtpSender {
             Err(Failure::Final(error)) => Err(error),
             Ok(accepted) => Ok(accepted),
         }
-    }
-
-    fn has_smtputf8(&self) -> bool {
-        true // to be refused, for good, by a server that has not
     }
 
     async fn check(&self) -> Result<(), String> {

@@ -142,6 +142,7 @@ async fn where_it_breaks_decides_what_may_follow() {
         (Script { greeting: Act::Cut, ..GOOD }, not_sent("connect: no SMTP answer")),
         (Script { greeting: Act::Hang, ..GOOD }, not_sent("connect: time-out")),
         (Script { mail: Act::Say("451 4.7.1 later"), ..GOOD }, not_sent("MAIL: 451")),
+        (Script { mail: Act::Say("554 5.7.1 access denied"), ..GOOD }, not_sent("MAIL: 554")),
         (Script { rcpt: Act::Say("550 5.1.1 a@example.org unknown"), ..GOOD }, refused("RCPT: 550")),
         (Script { rcpt: Act::Say("450 4.2.0 greylisted"), ..GOOD }, not_sent("RCPT: 450")),
         (Script { rcpt: Act::Cut, ..GOOD }, not_sent("RCPT: no SMTP answer")),

@@ -1,0 +1,125 @@
+//! How a failed AWS call is sorted: whether it may have had its effect decides whether a reply may be sent again. The
+//! far end is a socket of the test that breaks where it is told to.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+};
+
+use replyfleet::{aws::Aws, settings::Settings};
+use replyfleet_tests::repository;
+use replyfleet_worker::{
+    compose::Reply,
+    send::{SendError, Sender, ses::SesSender},
+};
+
+/// What the far end does with a request.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    /// Reads it and closes the connection.
+    TakesAndCloses,
+    /// Reads it and resets the connection half way through its answer.
+    CutsTheAnswer,
+    /// Closes before a byte is read.
+    ClosesAtOnce,
+    /// Answers with a status and an error code.
+    Says(u16, &'static str),
+    /// Takes it.
+    Accepts,
+}
+
+/// Serves one connection after another for as long as the test lives; returns the port.
+fn far_end(manner: Manner) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = serve(stream, manner); // a client that goes away is its own affair
+        }
+    });
+    port
+}
+
+fn serve(mut stream: TcpStream, manner: Manner) -> std::io::Result<()> {
+    if matches!(manner, Manner::ClosesAtOnce) {
+        return Ok(());
+    }
+    read_request(&mut stream)?;
+    let answer = |status: u16, kind: &str, body: &str| {
+        format!(
+            "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nx-amzn-ErrorType: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    match manner {
+        Manner::TakesAndCloses | Manner::ClosesAtOnce => Ok(()),
+        Manner::CutsTheAnswer => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"Mess"),
+        Manner::Says(status, kind) => stream.write_all(answer(status, kind, "{\"message\":\"a@example.org is not welcome\"}").as_bytes()),
+        Manner::Accepts => stream.write_all(answer(200, "", "{\"MessageId\":\"1\"}").as_bytes()),
+    }
+}
+
+fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
+    let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = stream.read(&mut buffer)?;
+        request.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&request).to_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
+        if read == 0 || body.len() >= length {
+            return Ok(());
+        }
+    }
+}
+
+async fn send_to(endpoint: &str) -> Result<(), SendError> {
+    let text = std::fs::read_to_string(repository().join("docs/replyfleet.toml")).unwrap();
+    let text =
+        text.replace("# endpoint_url = \"http://127.0.0.1:4566\"", &format!("endpoint_url = \"{endpoint}\"")).replace("# region =", "region =");
+    let settings = Settings::parse(&text, "docs/replyfleet.toml", |_| None).unwrap();
+    assert_eq!(settings.aws.endpoint_url.as_deref(), Some(endpoint));
+    let aws = Aws::load(&settings.aws).await.unwrap();
+    let reply = Reply {
+        id: "1.0".into(),
+        mail_from: "bounces+t@example.com".into(),
+        rcpt_to: "a@example.org".into(),
+        message: b"Subject: x\r\n\r\nx\r\n".to_vec(),
+    };
+    SesSender::new(&aws, None).send(&reply).await.map(drop)
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_is_told_from_what_surely_was_not() {
+    let uncertain = |error: &SendError| matches!(error, SendError::Uncertain(_));
+    let not_sent = |error: &SendError| matches!(error, SendError::NotSent(_));
+    let refused = |error: &SendError| matches!(error, SendError::Refused(_));
+    type Check = fn(&SendError) -> bool;
+    let cases: [(Manner, Check); 9] = [
+        (Manner::TakesAndCloses, uncertain),
+        (Manner::CutsTheAnswer, uncertain),
+        (Manner::ClosesAtOnce, uncertain), // it stood: what the far end read before it closed cannot be known
+        (Manner::Says(500, "InternalServiceError"), uncertain),
+        (Manner::Says(504, "GatewayTimeout"), uncertain),
+        (Manner::Says(429, "TooManyRequestsException"), not_sent),
+        (Manner::Says(400, "SendingPausedException"), not_sent),
+        (Manner::Says(403, "AccessDeniedException"), not_sent),
+        (Manner::Says(400, "MessageRejected"), refused),
+    ];
+    for (manner, is_right) in cases {
+        let error = send_to(&format!("http://127.0.0.1:{}", far_end(manner))).await.expect_err("it fails");
+        assert!(is_right(&error), "{manner:?}: {error:?}");
+        assert!(!error.to_string().contains('@'), "{manner:?}: {error} quotes an address");
+    }
+    send_to(&format!("http://127.0.0.1:{}", far_end(Manner::Accepts))).await.expect("taken");
+}
+
+#[tokio::test]
+async fn without_a_connection_nothing_was_sent() {
+    let nobody = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let no_tls = far_end(Manner::TakesAndCloses);
+    for endpoint in [format!("http://127.0.0.1:{nobody}"), "http://no-such-host.invalid:80".into(), format!("https://127.0.0.1:{no_tls}")] {
+        let error = send_to(&endpoint).await.expect_err("nobody there");
+        assert!(matches!(error, SendError::NotSent(_)), "{endpoint}: {error:?}");
+    }
+}
