@@ -57,6 +57,9 @@ fn main() {
     help_for_people();
     promise_to_defer();
     let arguments = arguments();
+    if is_short(&arguments.queue_id) {
+        defer("short queue ids are used again: set enable_long_queue_ids = yes in main.cf");
+    }
     // From here on the process ends in time, whatever hangs.
     let deadline = watch_deadline().unwrap_or_else(|error| defer(&format!("no deadline thread: {error}")));
     let settings = Settings::load(&arguments.config).unwrap_or_else(|error| defer(&chain(&error)));
@@ -118,6 +121,13 @@ fn help_for_people() {
 /// pipe(8) sets this in the environment of what it runs.
 fn is_under_postfix() -> bool {
     std::env::var_os("MAIL_CONFIG").is_some()
+}
+
+/// Whether Postfix gives out ids that it uses again. The request key is made from the id, and a person whose mail got a
+/// used one would be taken for a duplicate, in silence. A short id is hexadecimal; a long one has a `z` (postconf(5),
+/// enable_long_queue_ids).
+fn is_short(queue_id: &str) -> bool {
+    !queue_id.is_empty() && queue_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
 }
 
 /// Reads the arguments; bytes that are not UTF-8 become U+FFFD: such an address cannot be answered, but its mail is kept.

@@ -152,3 +152,25 @@ fn malformed_mail_ends_in_one_verdict_each() {
     println!("  {reasons:?}");
     assert_eq!(reasons.values().sum::<usize>(), files.len());
 }
+
+/// The predecessor's documentation has an example catalogue, which lacks a comma.
+#[test]
+fn the_predecessors_own_example_is_read_once_its_missing_comma_is_set() {
+    let file = repository().join("../shared/seeds/000_33e3896be7d7d51c.txt");
+    let Ok(document) = std::fs::read_to_string(file) else { return skipped("no documents of the predecessor beside the repository") };
+    let example = document.split("For example:\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let both = [SendMethod::Ses, SendMethod::Smtp];
+    let fault = Catalogue::parse(example, &both).unwrap_err();
+    let faulty = example.lines().nth(fault.line - 1).unwrap();
+    assert_eq!(&faulty[fault.column - 1..], "\"send_method\": \"SMTP\"", "{fault}");
+    assert!(fault.text.contains("expected `,`"), "{fault}");
+
+    let mended = example.replace("\"PsiphonAndroid.apk\"]]\n", "\"PsiphonAndroid.apk\"]],\n");
+    let catalogue = Catalogue::parse(&mended, &both).unwrap();
+    let ways = |address: &str| {
+        catalogue.responses_for(address).iter().map(|response| (response.send_method, response.attachments.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(ways("multipart-email@example.com"), [(SendMethod::Ses, 0), (SendMethod::Smtp, 2)]);
+    assert_eq!(ways("justtext@example.com"), [(SendMethod::Ses, 0), (SendMethod::Smtp, 2)]);
+    assert_eq!((ways("simplebody@example2.com").len(), ways("attachment@example3.com").len()), (1, 1));
+}

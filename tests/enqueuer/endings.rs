@@ -164,3 +164,11 @@ fn a_mail_that_was_cut_because_its_writer_died_is_not_queued() {
     wait_for("the enqueuer to end", Duration::from_secs(10), || said().contains("4.3.0 what gave us the mail has died").then_some(()));
     assert!(world.spooled().is_empty());
 }
+
+#[test]
+fn a_queue_id_that_postfix_will_use_again_defers_with_the_remedy() {
+    let world = World::on_spool();
+    world.run().argument("--queue-id=4A09C2E1F3").end().assert_deferred("enable_long_queue_ids = yes");
+    assert!(world.spooled().is_empty());
+    world.run().argument("--queue-id=4SrKkT0GxFz1").end().assert_delivered();
+}

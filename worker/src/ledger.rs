@@ -5,7 +5,7 @@
 //!   verdict and is not counted again.
 //! * **Claim, send, record**: a reply is claimed for a while before it is sent. A claim that ran out without a record
 //!   means that its worker died in between: that try is *ambiguous*, the reply may have gone out.
-//! * A definite failure may be tried again until the request is too old; an ambiguous one at most
+//! * A definite failure may be tried again until the request is too old (`screen.age_max_s`); an ambiguous one at most
 //!   [`AMBIGUOUS_TRIES_MAX`] times in all, which bounds the copies of a reply.
 //!
 //! Senders are kept as a keyed hash of their canonical address; nothing here can be read back to one.

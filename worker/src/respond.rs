@@ -151,26 +151,13 @@ impl Responder {
         if known.is_none() {
             screen(&Seen { facts, request: &request, catalogue: &catalogue, policy: &self.policy, now: self.clock.now() })?;
         }
-        let to = request.from.as_ref().map_err(|_| Reason::UnclearFrom)?;
-        let case = Case { facts, request: &request, to, catalogue: &catalogue };
+        let case = Case { facts, request: &request, to: request.from.as_ref().map_err(|_| Reason::UnclearFrom)?, catalogue: &catalogue };
         let progress = match known {
             Some(known) => known,
             None => self.admit(&case).await?,
         };
         *replies = states(&progress);
-        let mut waits_for = None;
-        for (index, state) in replies.iter_mut().enumerate() {
-            if !state.is_terminal() {
-                match self.reply(&case, &progress, index).await? {
-                    Ok(new) => *state = new,
-                    Err(wait) => waits_for = Some(wait),
-                }
-            }
-        }
-        Ok(match waits_for {
-            Some(wait) => Outcome::Retry(wait),
-            None => Outcome::of_replies(replies, false),
-        })
+        self.reply_all(&case, &progress, replies).await
     }
 
     /// What the ledger knows: the request has ended before, its time has run out meanwhile, or it has begun, and then its
@@ -238,6 +225,18 @@ impl Responder {
             Verdict::Answer => Ok(progress),
             Verdict::Ignore(reason) => Err(Stop::Ignore(reason)),
         }
+    }
+
+    /// Every reply that is not terminal yet, in order.
+    async fn reply_all(&self, case: &Case<'_>, progress: &Progress, replies: &mut [ReplyState]) -> Result<Outcome, Stop> {
+        let mut waits_for = None;
+        for (index, state) in replies.iter_mut().enumerate().filter(|(_, state)| !state.is_terminal()) {
+            match self.reply(case, progress, index).await? {
+                Ok(new) => *state = new,
+                Err(wait) => waits_for = Some(wait),
+            }
+        }
+        Ok(waits_for.map_or_else(|| Outcome::of_replies(replies, false), Outcome::Retry))
     }
 
     /// One reply: prepare, claim, compose, send, record. Its failure, which says what it waits for, is its own and leaves

@@ -137,3 +137,67 @@ fn keep(path: &Path, text: &str) {
         tracing::error!(error = %error, path = %path.display(), "the catalogue cannot be kept for the next start");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use replyfleet::store::dir::DirStore;
+
+    use super::*;
+
+    const GOOD: &str = r#"[{"email_addr": "get@example.com", "body": "links", "send_method": "SES"}]"#;
+
+    async fn world() -> (tempfile::TempDir, Arc<DirStore>, ObjectName) {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let store = Arc::new(DirStore::open(&dir.path().join("store")).expect("store"));
+        let object = ObjectName::new("catalogue", "catalogue.json").expect("valid");
+        store.put(&object, Bytes::from_static(GOOD.as_bytes())).await.expect("put");
+        (dir, store, object)
+    }
+
+    async fn open(dir: &tempfile::TempDir, store: &Arc<DirStore>, object: &ObjectName) -> Result<CatalogueKeeper, KeeperError> {
+        CatalogueKeeper::open(store.clone(), object.clone(), vec![SendMethod::Ses], dir.path()).await
+    }
+
+    #[tokio::test]
+    async fn the_last_good_catalogue_survives_a_restart_with_a_broken_one_and_with_none() {
+        let (dir, store, object) = world().await;
+        let version = open(&dir, &store, &object).await.expect("good").current().version().to_owned();
+        store.put(&object, Bytes::from_static(b"[{}]")).await.expect("put");
+        assert_eq!(open(&dir, &store, &object).await.expect("kept").current().version(), version);
+        store.delete(&object).await.expect("deleted");
+        assert_eq!(open(&dir, &store, &object).await.expect("kept").current().version(), version);
+    }
+
+    #[tokio::test]
+    async fn without_a_good_one_from_before_a_broken_one_is_an_error_with_its_place() {
+        let (dir, store, object) = world().await;
+        store.put(&object, Bytes::from_static(b"[{}]")).await.expect("put");
+        let error = open(&dir, &store, &object).await.err().expect("refused").to_string();
+        assert!(error.contains("catalogue/catalogue.json: line 1, column 2, entry 1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_broken_one_is_complained_of_once_and_the_next_good_one_comes_into_force() {
+        let (dir, store, object) = world().await;
+        let keeper = open(&dir, &store, &object).await.expect("good");
+        assert!(!keeper.refresh().await.expect("unchanged"));
+        store.put(&object, Bytes::from_static(b"[")).await.expect("put");
+        keeper.refresh().await.expect_err("broken");
+        assert!(!keeper.refresh().await.expect("the same broken one"));
+        store.put(&object, Bytes::from(GOOD.replace("links", "more"))).await.expect("put");
+        assert!(keeper.refresh().await.expect("good"));
+        assert_eq!(keeper.current().responses()[0].plain.as_deref(), Some("more"));
+    }
+
+    #[tokio::test]
+    async fn a_good_one_is_in_force_even_if_it_cannot_be_kept() {
+        let (dir, store, object) = world().await;
+        let keeper = open(&dir, &store, &object).await.expect("good");
+        std::fs::remove_file(dir.path().join(LAST_GOOD)).expect("removed");
+        std::fs::create_dir(dir.path().join(LAST_GOOD)).expect("in its place");
+        store.put(&object, Bytes::from(GOOD.replace("links", "more"))).await.expect("put");
+        assert!(keeper.refresh().await.expect("good"));
+        assert_eq!(keeper.current().responses()[0].plain.as_deref(), Some("more"));
+    }
+}
