@@ -3,6 +3,8 @@
 //! Our own lines follow the settings. Other crates log errors only: what an HTTP client or a database driver says at
 //! lower levels can quote what it carries.
 
+use std::io::IsTerminal;
+
 use tracing::Level;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -20,7 +22,7 @@ pub fn init(settings: &LogSettings) {
     let ours = Targets::new().with_default(Level::ERROR).with_target("replyfleet", level);
     let layer = match settings.format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
-        LogFormat::Text => fmt::layer().compact().with_target(false).with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => fmt::layer().compact().with_target(false).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).boxed(),
     };
     // An error means that a test already started logging.
     let _ = tracing_subscriber::registry().with(layer.with_filter(ours)).try_init();
