@@ -81,6 +81,9 @@ impl std::fmt::Debug for Mail {
     }
 }
 
+/// The folder of the claim-check bucket in which mails lie. Nothing else does, and what is old in it is removed.
+pub const CLAIM_CHECK_PREFIX: &str = "mail";
+
 /// A pointer to a mail in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimCheck {

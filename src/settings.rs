@@ -413,6 +413,12 @@ impl Settings {
         if !is_sqs && self.queue.dead_letter_url.is_some() {
             return fault("queue.dead_letter_url", "a spool keeps its dead letters in its own folder parked/; remove this key");
         }
+        if self.store.claim_check_bucket == self.catalogue.bucket {
+            return fault(
+                "store.claim_check_bucket",
+                "is the catalogue's bucket; what is old among the claim checks is removed, so give them one of their own",
+            );
+        }
         for (key, path) in self.paths() {
             if !path.is_absolute() {
                 let text = format!("{} must be an absolute path: Postfix runs the enqueuer in its own folder", path.display());

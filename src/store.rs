@@ -124,9 +124,9 @@ pub trait Store: Send + Sync {
     /// Removes an object; one that is not there counts as removed.
     async fn delete(&self, object: &ObjectName) -> Result<()>;
 
-    /// Removes the objects of a bucket that are older than `age_max`; returns how many. On S3 the bucket's lifecycle rule
-    /// does it.
-    async fn expire(&self, bucket: &str, age_max: Duration) -> Result<u64>;
+    /// Removes the objects of a bucket below the folder `prefix` that are older than `age_max`; returns how many. On S3
+    /// the bucket's lifecycle rule does it.
+    async fn expire(&self, bucket: &str, prefix: &str, age_max: Duration) -> Result<u64>;
 
     /// Whether the bucket answers.
     async fn check(&self, bucket: &str) -> Result<()>;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use replyfleet::{
     clock::UnixMillis,
-    envelope::{ClaimCheck, Envelope, Facts, Mail, mail_key, request_key},
+    envelope::{CLAIM_CHECK_PREFIX, ClaimCheck, Envelope, Facts, Mail, mail_key, request_key},
     keyed::Secret,
     queue::{Queue, QueueError},
     store::{ObjectName, Store, StoreError},
@@ -96,7 +96,7 @@ pub fn facts(secret: &Secret, host: &str, handover: &Handover, arrived: UnixMill
 }
 
 /// Pauses between the tries of [`enqueue_patiently`]: a throttled call or a lost connection passes in seconds, while
-/// Postfix's own next try is minutes away. Together well below any deadline.
+/// Postfix's own next try is minutes away. A call that hangs has its own time-out, and all of it the process's deadline.
 const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_600)];
 
 /// Puts a mail on the queue, with a few more tries if queue or store are not available. A try that had its effect
@@ -143,7 +143,8 @@ pub async fn enqueue(destination: &Destination<'_>, facts: Facts, mail: Bytes) -
 
 async fn put_with_claim_check(destination: &Destination<'_>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
     // One object for each delivery: the recipient of a mail who is answered first must not take it from the others.
-    let object = ObjectName::new(destination.claim_check_bucket, &format!("mail/{}", facts.request_key)).map_err(EnqueueError::Bucket)?;
+    let object =
+        ObjectName::new(destination.claim_check_bucket, &format!("{CLAIM_CHECK_PREFIX}/{}", facts.request_key)).map_err(EnqueueError::Bucket)?;
     let claim = ClaimCheck::new(object.clone(), &mail);
     destination.store.put(&object, mail).await?;
     destination.queue.put(&Envelope { facts, mail: Mail::Stored(claim) }).await?;

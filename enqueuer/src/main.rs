@@ -6,11 +6,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io::Read, path::PathBuf};
+use std::{io::Read, os::unix::process::parent_id, path::PathBuf};
 
 use bytes::Bytes;
 use clap::Parser;
-use replyfleet::{clock::UnixMillis, ground::Ground, settings::Settings, telemetry::chain};
+use replyfleet::{
+    clock::UnixMillis,
+    ground::Ground,
+    settings::{Settings, SettingsError},
+    telemetry::chain,
+};
 use replyfleet_enqueuer::{
     Destination, EnqueueError, Handover, enqueue_patiently, facts,
     handover::{defer, delivered, promise_to_defer, watch_deadline},
@@ -53,7 +58,7 @@ struct Arguments {
 }
 
 fn main() {
-    let feeder = std::os::unix::process::parent_id();
+    let feeder = parent_id();
     help_for_people();
     promise_to_defer();
     let arguments = arguments();
@@ -62,7 +67,7 @@ fn main() {
     }
     // From here on the process ends in time, whatever hangs.
     let deadline = watch_deadline().unwrap_or_else(|error| defer(&format!("no deadline thread: {error}")));
-    let settings = Settings::load(&arguments.config).unwrap_or_else(|error| defer(&chain(&error)));
+    let settings = Settings::load(&arguments.config).unwrap_or_else(|error| defer(&unusable(&error)));
     // The watch outlives this thread's work: it is there as long as the process.
     let _ = deadline.send(settings.enqueuer.deadline_s.duration());
     let mail = read_mail(settings.enqueuer.mail_bytes_max.get(), feeder);
@@ -99,6 +104,18 @@ async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes) -> Re
     };
     let facts = facts(&secret, &host, &handover, UnixMillis::now());
     enqueue_patiently(&destination, facts, mail).await.map_err(|error| public(&error))
+}
+
+/// Where the settings are wrong, without the reader's words, which can quote a value.
+fn unusable(error: &SettingsError) -> String {
+    match error {
+        SettingsError::Invalid { .. } => {
+            let text = error.to_string();
+            let place = text.split(": ").take(2).collect::<Vec<_>>().join(": ");
+            format!("the settings cannot be used: {place}; run: replyfleet check")
+        }
+        _ => chain(error),
+    }
 }
 
 /// What goes wrong, without the service's own message, which stands in brackets and can name accounts: Postfix shows our
@@ -147,9 +164,31 @@ fn read_mail(bytes_max: usize, feeder: u32) -> Bytes {
         Ok(read) if read > bytes_max => {
             defer(&format!("the mail is larger than enqueuer.mail_bytes_max = {bytes_max}; lower Postfix's message_size_limit"))
         }
-        Ok(_) if std::os::unix::process::parent_id() != feeder => defer("what gave us the mail has died"),
-        Ok(_) => Bytes::from(mail),
+        Ok(_) => {
+            defer_if_orphaned(feeder);
+            Bytes::from(mail)
+        }
     }
+}
+
+/// Ends here if the parent is not, any more, the process that gives us the mail.
+fn defer_if_orphaned(feeder: u32) {
+    // In this order: one that died, and is gone between the two looks, has been our parent before.
+    // And pipe(8) is never process 1; a parent that is, has taken us over before we could look.
+    if is_dying(feeder) || parent_id() != feeder || (feeder == 1 && is_under_postfix()) {
+        defer("what gave us the mail has died");
+    }
+}
+
+/// Whether a process is on its way out. It closes its files, which ends our input, a moment before it stops being our
+/// parent; from before that moment its flags say so (proc(5), /proc/pid/stat; PF_EXITING of the kernel's sched.h).
+fn is_dying(process: u32) -> bool {
+    const PF_EXITING: u32 = 0x4;
+    // Not readable: it has gone, and is our parent no more; or the system hides processes, and the parent must do.
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { return false };
+    // Behind the name, which may hold anything: state, parent, group, session, terminal, its group, flags.
+    let flags = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(6)?.parse::<u32>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// The machine's name, part of the request key: two MXs may give out the same queue id.

@@ -90,7 +90,7 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
 
     let database = async {
         let url = settings.database_url().map_err(|error| error.to_string())?;
-        Ledger::look(url).await.map_err(|error| format!("{error}; the worker's first start makes it"))
+        Ledger::look(url).await.map_err(|error| format!("{error} (if there is none yet: the worker's first start makes it)"))
     };
     let schema = |pending| {
         if pending == 0 {

@@ -37,6 +37,8 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 const RECEIVE_GRACE: Duration = Duration::from_secs(5);
 /// Tries to delete a message whose dead letter is sent.
 const PARK_DELETES_MAX: u32 = 3;
+/// Between them.
+const PARK_DELETE_PAUSE: Duration = Duration::from_millis(200);
 /// For how long a look at the dead letters waits: a short poll asks only some of SQS's servers.
 const LOOK_WAITS_S: i32 = 1;
 /// For how long a look at the dead letters hides them from the next look.
@@ -73,9 +75,10 @@ impl SqsQueue {
             .map_err(queue_error)?;
         for _ in 0..PARK_DELETES_MAX {
             match self.delete(&[&delivery.receipt]).await.pop() {
-                Some(Err(QueueError::Unavailable(error))) => tracing::warn!(error, "a parked message cannot be deleted yet"),
-                _ => return Ok(()),
+                Some(Err(QueueError::StaleReceipt)) | Some(Ok(())) | None => return Ok(()),
+                Some(Err(error)) => tracing::error!(error = %error, "a parked message cannot be deleted"),
             }
+            tokio::time::sleep(PARK_DELETE_PAUSE).await;
         }
         // It comes again and is parked again: a second dead letter. Failing here would send one for each try.
         Ok(())

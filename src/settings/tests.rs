@@ -101,6 +101,7 @@ fn values_that_do_not_fit_together_are_refused_with_the_key() {
         ("spool:/var/spool/replyfleet", "https://sqs.example/1/q", "queue.dead_letter_url"),
         ("spool:/var/spool", "spool:var/spool", "absolute path"),
         ("host = \"127.0.0.1\"", "host = \"relay.example.com\"", "send.SMTP.tls"),
+        ("bucket = \"catalogue\"", "bucket = \"claim-check\"", "store.claim_check_bucket"),
         ("sqlite:/var/lib", "sqlite:lib", "absolute path"),
         ("bounces@example.com\"", "bounces+x@example.com\"", "reply.bounce_address"),
     ] {

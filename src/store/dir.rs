@@ -82,9 +82,9 @@ impl Store for DirStore {
         }
     }
 
-    async fn expire(&self, bucket: &str, age_max: Duration) -> Result<u64> {
-        let Ok(object) = ObjectName::new(bucket, "all") else { return Ok(0) };
-        let dir = self.dir.join(bucket);
+    async fn expire(&self, bucket: &str, prefix: &str, age_max: Duration) -> Result<u64> {
+        let object = ObjectName::new(bucket, prefix).map_err(StoreError::Refused)?;
+        let dir = self.path(&object);
         let oldest = SystemTime::now().checked_sub(age_max).unwrap_or(SystemTime::UNIX_EPOCH);
         match blocking(&object, move || remove_older(&dir, oldest)).await {
             Err(StoreError::Missing(_)) => Ok(0), // no object was ever put there

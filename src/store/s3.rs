@@ -62,7 +62,7 @@ impl Store for S3Store {
         }
     }
 
-    async fn expire(&self, _bucket: &str, _age_max: Duration) -> Result<u64> {
+    async fn expire(&self, _bucket: &str, _prefix: &str, _age_max: Duration) -> Result<u64> {
         Ok(0) // the bucket's lifecycle rule does it
     }
 

@@ -25,17 +25,20 @@ fn settings_that_cannot_be_used_defer() {
             fs::create_dir(&world.config).unwrap();
         }),
         ("cannot read", |world| fs::write(&world.config, b"\xff\xfe").unwrap()),
-        ("missing field", |world| fs::write(&world.config, b"").unwrap()),
-        ("replyfleet.toml: line 1, column 3: ", |world| fs::write(&world.config, b"[[[").unwrap()),
-        ("unknown field", |world| world.change_settings("[enqueuer]", "[enqueuer]\nretries = 3")),
-        ("expected seconds", |world| world.change_settings("deadline_s = 10", "deadline_s = 0")),
-        ("absolute path", |world| world.change_settings(&format!("spool:{}", world.spool.display()), "spool:queue")),
-        ("dead_letter_url", |world| world.change_settings("[queue]", "[queue]\ndead_letter_url = \"x\"")),
+        ("run: replyfleet check", |world| fs::write(&world.config, b"").unwrap()),
+        ("replyfleet.toml: line 1, column 3; run: replyfleet check", |world| fs::write(&world.config, b"[[[").unwrap()),
+        ("run: replyfleet check", |world| world.change_settings("[enqueuer]", "[enqueuer]\nretries = 3")),
+        ("run: replyfleet check", |world| world.change_settings("deadline_s = 10", "deadline_s = 0")),
+        ("run: replyfleet check", |world| world.change_settings(&format!("spool:{}", world.spool.display()), "spool:queue")),
+        ("run: replyfleet check", |world| world.change_settings("[queue]", "[queue]\ndead_letter_url = \"x\"")),
     ];
     for (why, spoil) in cases {
         let world = World::on_spool();
         spoil(&world);
-        world.run().mail(b"x").end().assert_deferred(why);
+        let ending = world.run().mail(b"x").end();
+        ending.assert_deferred(why);
+        // The reader's own words can quote a value, and Postfix may show ours to the sender.
+        assert!(!ending.stdout.contains("expected") && !ending.stdout.contains("spool:queue"), "{ending:?}");
         assert!(world.spooled().is_empty());
     }
 }

@@ -180,7 +180,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; a database that a newer program has changed is refused.
     pub async fn open(url: &str, secret: Secret, allowance: AllowanceSettings) -> Result<Self, LedgerError> {
-        let database = connect(url, "rwc").await?;
+        // FULL: a commit that was reported survives a power cut; "sent" must not be forgotten.
+        let database = connect(url, "rwc", &[("journal_mode", "WAL"), ("synchronous", "FULL"), ("busy_timeout", BUSY_TIMEOUT_MS)]).await?;
         migration::Migrator::up(&database, None).await.map_err(|error| LedgerError::Schema(error.to_string()))?;
         Ok(Self { database, secret, allowance })
     }
@@ -191,8 +192,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]: it is not there, does not answer, or a newer program has changed it.
     pub async fn look(url: &str) -> Result<usize, LedgerError> {
-        let database = connect(url, "rw").await?;
-        let pending = migration::Migrator::get_pending_migrations(&database).await;
+        let database = connect(url, "ro", &[("busy_timeout", BUSY_TIMEOUT_MS)]).await?;
+        let pending = migration::Migrator::get_pending_migrations_read_only(&database).await;
         Ok(pending.map_err(|error| LedgerError::Schema(error.to_string()))?.len())
     }
 
@@ -245,24 +246,27 @@ impl Ledger {
     }
 
     /// Notes that a request gets no answer, so that a redelivery need not look at its mail, which may be gone by then.
+    /// Returns the verdict that stands: another worker may have been faster with another.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn ignore(&self, request_key: &str, reason: Reason, now: UnixMillis) -> Result<(), LedgerError> {
+    pub async fn ignore(&self, request_key: &str, reason: Reason, now: UnixMillis) -> Result<Verdict, LedgerError> {
         let transaction = self.begin().await?;
-        if progress(&transaction, request_key).await?.is_none() {
-            request::Entity::insert(request::ActiveModel {
-                request_key: Set(request_key.to_owned()),
-                answered_mail: Set(None),
-                sender: Set(String::new()), // nobody is counted
-                verdict: Set(reason.word().to_owned()),
-                catalogue: Set(String::new()),
-                created_ms: Set(millis(now)),
-            })
-            .exec_without_returning(&transaction)
-            .await?;
+        if let Some(known) = progress(&transaction, request_key).await? {
+            return Ok(known.verdict);
         }
-        Ok(transaction.commit().await?)
+        request::Entity::insert(request::ActiveModel {
+            request_key: Set(request_key.to_owned()),
+            answered_mail: Set(None),
+            sender: Set(String::new()), // nobody is counted
+            verdict: Set(reason.word().to_owned()),
+            catalogue: Set(String::new()),
+            created_ms: Set(millis(now)),
+        })
+        .exec_without_returning(&transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Verdict::Ignore(reason))
     }
 
     async fn decide(
@@ -350,19 +354,27 @@ impl Ledger {
         Ok(state)
     }
 
-    /// Gives up a reply whose response is not in the catalogue any more.
+    /// Gives up a reply whose response is not in the catalogue any more, and returns where it stands: one that a worker is
+    /// sending stays that worker's, and one whose worker died may have been sent.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn withdraw(&self, request_key: &str, index: usize) -> Result<(), LedgerError> {
+    pub async fn withdraw(&self, request_key: &str, index: usize, now: UnixMillis) -> Result<ReplyState, LedgerError> {
+        let transaction = self.begin().await?;
+        let row = find_reply(&transaction, request_key, index).await?;
+        let state = match ReplyState::from_word(&row.state)? {
+            ReplyState::Pending => ReplyState::Refused,
+            ReplyState::Claimed if row.held_until_ms <= millis(now) => ReplyState::Uncertain,
+            held_or_terminal => return Ok(held_or_terminal),
+        };
         reply::Entity::update_many()
-            .col_expr(reply::Column::State, Expr::value(ReplyState::Refused.word()))
+            .col_expr(reply::Column::State, Expr::value(state.word()))
             .filter(reply::Column::RequestKey.eq(request_key))
             .filter(reply::Column::Number.eq(number(index)))
-            .filter(reply::Column::State.eq(ReplyState::Pending.word()))
-            .exec(&self.database)
+            .exec(&transaction)
             .await?;
-        Ok(())
+        transaction.commit().await?;
+        Ok(state)
     }
 
     /// Gives up the replies of a request that are not sent yet and that no worker holds.
@@ -409,14 +421,13 @@ impl Ledger {
     }
 }
 
-/// Connects to an SQLite file; `mode` is SQLite's own word for whether it may be made.
-async fn connect(url: &str, mode: &str) -> Result<DatabaseConnection, LedgerError> {
+/// Connects to an SQLite file; `mode` is SQLite's own word for what may be done with it.
+async fn connect(url: &str, mode: &str, pragmas: &'static [(&'static str, &'static str)]) -> Result<DatabaseConnection, LedgerError> {
     let file = url.strip_prefix("sqlite:").filter(|file| !file.is_empty()).ok_or(LedgerError::Url)?;
     let mut options = ConnectOptions::new(format!("sqlite:{file}?mode={mode}"));
     // SQLite has one writer: more connections would only wait for each other.
     options.max_connections(1).sqlx_logging(false);
-    // FULL: a commit that was reported survives a power cut; "sent" must not be forgotten.
-    options.map_sqlx_sqlite_opts(|sqlite| sqlite.pragma("journal_mode", "WAL").pragma("synchronous", "FULL").pragma("busy_timeout", BUSY_TIMEOUT_MS));
+    options.map_sqlx_sqlite_opts(|sqlite| pragmas.iter().fold(sqlite, |sqlite, (name, value)| sqlite.pragma(*name, *value)));
     Ok(Database::connect(options).await?)
 }
 

@@ -71,7 +71,7 @@ pub struct Row {
 
 /// The shortest delay of a message that waits.
 const RETRY_DELAY_MIN: Duration = Duration::from_secs(5);
-/// The longest. With doubling this leaves a message with fifty receives about two days.
+/// The longest. With doubling, a message reaches `screen.age_max_s` after some hundred receives.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(3600);
 
 impl Outcome {

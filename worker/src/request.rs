@@ -188,7 +188,7 @@ fn from_address(value: &HeaderValue<'_>, text: &str) -> Result<Address, FromFaul
     };
     let found = mailbox.address().ok_or(FromFault::Missing)?;
     let address = Address::parse(found).ok_or(FromFault::NotReproducible)?;
-    let bare = without_comments_and_quotes(text);
+    let bare = without_comments_and_quotes(text).ok_or(FromFault::NotReproducible)?;
     let left = match bare.split_once('<') {
         None => bare.trim(),
         Some((_, rest)) => match rest.split_once('>') {
@@ -196,26 +196,29 @@ fn from_address(value: &HeaderValue<'_>, text: &str) -> Result<Address, FromFaul
             _ => "",
         },
     };
-    // And it stands in the field as it is: no comment was inside of it either.
-    if left == address.as_str() && text.contains(left) { Ok(address) } else { Err(FromFault::NotReproducible) }
+    if left == address.as_str() { Ok(address) } else { Err(FromFault::NotReproducible) }
 }
 
-/// The text without its comments (which nest) and quoted strings. One that is never closed stays.
-fn without_comments_and_quotes(text: &str) -> String {
+/// The text with a space in the place of each comment (they nest) and quoted string. `None` if one is never closed, or if
+/// a quoted string touches a word, of which it could then be a part.
+fn without_comments_and_quotes(text: &str) -> Option<String> {
     let mut bare = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let skipped = match c {
-            '(' | '"' => closed(rest),
-            _ => None,
-        };
-        let taken = skipped.unwrap_or(c.len_utf8());
-        if skipped.is_none() {
+        if !matches!(c, '(' | '"') {
             bare.push(c);
+            rest = &rest[c.len_utf8()..];
+            continue;
         }
-        rest = &rest[taken..];
+        let end = closed(rest)?;
+        let touches = |neighbour: Option<char>| neighbour.is_some_and(|n| !n.is_whitespace() && !matches!(n, '<' | '(' | ')'));
+        if c == '"' && (touches(bare.chars().next_back()) || touches(rest[end..].chars().next())) {
+            return None;
+        }
+        bare.push(' ');
+        rest = &rest[end..];
     }
-    bare
+    Some(bare)
 }
 
 /// The length of the comment or quoted string at the start of `text`, if it is closed.

@@ -145,7 +145,12 @@ impl Responder {
             return Err(Stop::Park(Park::ReceivedTooOften));
         }
         let mail = self.fetch(envelope, delivery.receive_count).await?;
-        let request = request::read(&mail, self.mail_bytes_max)?;
+        let request = match request::read(&mail, self.mail_bytes_max) {
+            Ok(request) => request,
+            // A verdict stands: what can no longer be read, since a limit was lowered, is given up with a record.
+            Err(_) if known.is_some() => return self.give_up(facts, replies).await,
+            Err(reason) => return Err(reason.into()),
+        };
         drop(mail);
         let catalogue = self.catalogue.current();
         if known.is_none() {
@@ -175,16 +180,24 @@ impl Responder {
         if now.since(facts.arrived) <= self.age_max {
             return Ok(Recalled::Begun(known));
         }
-        if let Some(expired) = self.ledger.expire(&facts.request_key, now).await? {
+        self.give_up(facts, replies).await.map(Recalled::Ended)
+    }
+
+    /// Ends the replies that are not sent yet, but for those that another worker is sending.
+    async fn give_up(&self, facts: &Facts, replies: &mut Vec<ReplyState>) -> Result<Outcome, Stop> {
+        if let Some(expired) = self.ledger.expire(&facts.request_key, self.clock.now()).await? {
             *replies = states(&expired);
         }
-        Ok(Recalled::Ended(Outcome::of_replies(replies, false)))
+        Ok(Outcome::of_replies(replies, false))
     }
 
     /// A claim-checked mail is gone once it is ignored; its message may come again all the same.
     async fn note_ignored(&self, facts: &Facts, reason: Reason) -> Result<Outcome, Stop> {
-        self.ledger.ignore(&facts.request_key, reason, self.clock.now()).await?;
-        Ok(Outcome::Ignored(reason))
+        match self.ledger.ignore(&facts.request_key, reason, self.clock.now()).await? {
+            Verdict::Ignore(reason) => Ok(Outcome::Ignored(reason)),
+            // Another worker has admitted it meanwhile, and needs the mail: the next receipt finds out how it went.
+            Verdict::Answer => Err(Stop::Retry(Wait::Claim)),
+        }
     }
 
     /// The mail's bytes, from the envelope or by its claim check.
@@ -244,8 +257,7 @@ impl Responder {
     async fn reply(&self, case: &Case<'_>, progress: &Progress, index: usize) -> Result<Result<ReplyState, Wait>, Stop> {
         let key = &case.facts.request_key;
         let Some(response) = case.promised(progress, index) else {
-            self.ledger.withdraw(key, index).await?;
-            return Ok(Ok(ReplyState::Refused));
+            return Ok(Ok(self.ledger.withdraw(key, index, self.clock.now()).await?));
         };
         let Some(attachments) = self.prepare(response).await else { return Ok(Err(Wait::Store)) };
         let Some(sender) = self.senders.get(&response.send_method) else { return Ok(Err(Wait::Sender)) };

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use replyfleet::{
     clock::{Clock, SystemClock},
     durable,
+    envelope::CLAIM_CHECK_PREFIX,
     ground::{Ground, GroundError},
     settings::{QueueUrl, Settings, SettingsError},
     store::{ObjectName, Store},
@@ -25,8 +26,8 @@ use crate::{
 
 /// How often the ledger forgets what is old.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
-/// How long a claim-check object is kept: longer than a message can be in the queue and the dead letters together counts,
-/// since each of them ends by itself after 14 days at the latest.
+/// How long a claim-check object is kept: as long as a message can be in queue and dead letters together. SQS ends each
+/// after 14 days; on a spool, a message that waited longer is too old to be answered anyway.
 const CLAIM_CHECK_FOR: Duration = Duration::from_secs(29 * 86_400);
 /// The longest long poll of SQS: the fewest calls of an idle worker.
 const SQS_LONG_POLL: Duration = Duration::from_secs(20);
@@ -160,7 +161,7 @@ async fn forget_old(ledger: Ledger, clock: Arc<dyn Clock>, store: Arc<dyn Store>
             }
             Err(error) => tracing::warn!(error = %error, "old requests cannot be forgotten yet"),
         }
-        match store.expire(&claim_check_bucket, CLAIM_CHECK_FOR).await {
+        match store.expire(&claim_check_bucket, CLAIM_CHECK_PREFIX, CLAIM_CHECK_FOR).await {
             Ok(0) => {}
             Ok(objects) => tracing::info!(objects, "old claim-check objects are removed"),
             Err(error) => tracing::warn!(error = %error, "old claim-check objects cannot be removed yet"),

@@ -149,10 +149,21 @@ async fn a_worker_whose_claim_ran_out_has_no_say_but_for_what_it_sent() {
 async fn a_request_that_was_ignored_stays_ignored_and_counts_for_nobody() {
     let (_dir, ledger) = ledger(1).await;
     ledger.ignore("0", Reason::MailingList, T0).await.expect("noted");
-    ledger.ignore("0", Reason::Report, T0).await.expect("noted before");
+    assert_eq!(ledger.ignore("0", Reason::Report, T0).await.expect("noted before"), Verdict::Ignore(Reason::MailingList));
     let known = ledger.recall("0").await.expect("recall").expect("known");
     assert_eq!((known.verdict, known.is_settled()), (Verdict::Ignore(Reason::MailingList), true));
     assert_eq!(admit(&ledger, "1", "m", "a@b.org", T0).await, Verdict::Answer);
+}
+
+#[tokio::test]
+async fn a_reply_that_is_withdrawn_is_refused_unless_it_may_have_been_sent() {
+    let (_dir, ledger) = ledger(1).await;
+    admit(&ledger, "1", "m", "a@b.org", T0).await;
+    assert_eq!(ledger.withdraw("1", 1, T0).await.expect("withdrawn"), ReplyState::Refused);
+    claimed(&ledger, 0, T0).await;
+    assert_eq!(ledger.withdraw("1", 0, T0).await.expect("held"), ReplyState::Claimed);
+    assert_eq!(ledger.withdraw("1", 0, T0 + HOLD).await.expect("abandoned"), ReplyState::Uncertain);
+    assert!(ledger.recall("1").await.expect("recall").expect("known").is_settled());
 }
 
 #[tokio::test]
@@ -161,6 +172,9 @@ async fn looking_at_a_database_changes_nothing() {
     let file = dir.path().join("none.db");
     Ledger::look(&format!("sqlite:{}", file.display())).await.expect_err("there is none");
     assert!(!file.exists());
+    std::fs::write(&file, b"").expect("an empty one");
+    let _ = Ledger::look(&format!("sqlite:{}", file.display())).await;
+    assert_eq!(std::fs::metadata(&file).expect("there").len(), 0);
     let (dir, _ledger) = ledger(1).await;
     assert_eq!(Ledger::look(&format!("sqlite:{}", dir.path().join("ledger.db").display())).await.expect("answers"), 0);
 }

@@ -39,6 +39,9 @@ fn a_from_that_could_mean_another_person_is_no_from() {
         ("<a.(x)b@example.com>", FromFault::NotReproducible),
         ("a. (x) b@example.com", FromFault::NotReproducible),
         ("user@example.com(x).evil.org", FromFault::NotReproducible),
+        ("\"a\"b@c.org", FromFault::NotReproducible),
+        ("a@(c)b.org (a@b.org)", FromFault::NotReproducible),
+        ("<a@b.org> (never closed", FromFault::NotReproducible),
         ("<victim@example.net> <real@example.org>", FromFault::NotReproducible),
         ("<@relay.example:a@b.org>", FromFault::NotReproducible),
         ("undisclosed-recipients:;", FromFault::Group),
@@ -93,6 +96,10 @@ fn limits_hold_before_the_parser() {
         let reason = read(&bomb, MAX).expect_err(name);
         assert!(matches!(reason, Reason::OverLimits | Reason::Unreadable), "{name}");
     }
+    let open = [b"From: <a@b.org> ".to_vec(), b"(((((((((((((((((((((((((((((((((((((((\n ".repeat(2_000), b"\n\n".to_vec()].concat();
+    let start = std::time::Instant::now();
+    let _ = read(&open, MAX);
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "read in one pass");
     let nested = [b"From: a@b.org\n".to_vec(), b"Content-Type: message/rfc822\n\n".repeat(100_000)].concat();
     assert_eq!(read(&nested, MAX).expect("the body is not parsed").content_type, "message/rfc822");
 }
