@@ -19,7 +19,7 @@ use std::time::Duration;
 use replyfleet::{clock::UnixMillis, keyed::Secret, settings::AllowanceSettings};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, SqliteTransactionMode, TransactionOptions, TransactionTrait, prelude::Expr,
+    QueryFilter, QueryOrder, SqliteTransactionMode, TransactionOptions, TransactionTrait, UpdateMany, prelude::Expr,
 };
 use sea_orm_migration::MigratorTrait;
 
@@ -312,13 +312,11 @@ impl Ledger {
             Claim::Settled(state) => (state, 0),
             Claim::Granted(_) | Claim::Held(_) => (ReplyState::Claimed, millis(now + hold)),
         };
-        reply::Entity::update_many()
+        update_reply(request_key, index)
             .col_expr(reply::Column::State, Expr::value(state.word()))
             .col_expr(reply::Column::Ambiguous, Expr::value(ambiguous))
             .col_expr(reply::Column::Attempts, Expr::value(row.attempts + 1))
             .col_expr(reply::Column::HeldUntilMs, Expr::value(held_until))
-            .filter(reply::Column::RequestKey.eq(request_key))
-            .filter(reply::Column::Number.eq(number(index)))
             .exec(&transaction)
             .await?;
         transaction.commit().await?;
@@ -342,12 +340,10 @@ impl Ledger {
             (_, Try::Ambiguous) if row.ambiguous + 1 >= AMBIGUOUS_TRIES_MAX => (ReplyState::Uncertain, row.ambiguous + 1),
             (_, Try::Ambiguous) => (ReplyState::Pending, row.ambiguous + 1),
         };
-        reply::Entity::update_many()
+        update_reply(request_key, index)
             .col_expr(reply::Column::State, Expr::value(state.word()))
             .col_expr(reply::Column::Ambiguous, Expr::value(ambiguous))
             .col_expr(reply::Column::HeldUntilMs, Expr::value(0_i64))
-            .filter(reply::Column::RequestKey.eq(request_key))
-            .filter(reply::Column::Number.eq(number(index)))
             .exec(&transaction)
             .await?;
         transaction.commit().await?;
@@ -367,12 +363,7 @@ impl Ledger {
             ReplyState::Claimed if row.held_until_ms <= millis(now) => ReplyState::Uncertain,
             held_or_terminal => return Ok(held_or_terminal),
         };
-        reply::Entity::update_many()
-            .col_expr(reply::Column::State, Expr::value(state.word()))
-            .filter(reply::Column::RequestKey.eq(request_key))
-            .filter(reply::Column::Number.eq(number(index)))
-            .exec(&transaction)
-            .await?;
+        update_reply(request_key, index).col_expr(reply::Column::State, Expr::value(state.word())).exec(&transaction).await?;
         transaction.commit().await?;
         Ok(state)
     }
@@ -437,6 +428,10 @@ async fn progress<C: sea_orm::ConnectionTrait>(connection: &C, request_key: &str
     let known = |row: reply::Model| Ok(ReplyRow { state: ReplyState::from_word(&row.state)?, response: row.response });
     let replies = replies.into_iter().map(known).collect::<Result<_, LedgerError>>()?;
     Ok(Some(Progress { verdict: verdict_from(&row.verdict)?, replies }))
+}
+
+fn update_reply(request_key: &str, index: usize) -> UpdateMany<reply::Entity> {
+    reply::Entity::update_many().filter(reply::Column::RequestKey.eq(request_key)).filter(reply::Column::Number.eq(number(index)))
 }
 
 async fn find_reply(transaction: &DatabaseTransaction, request_key: &str, index: usize) -> Result<reply::Model, LedgerError> {
