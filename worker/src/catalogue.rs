@@ -59,14 +59,9 @@ pub struct Response {
     pub send_method: SendMethod,
     /// The Subject.
     pub subject: Subject,
-}
-
-impl Response {
-    /// The start of a SHA-256 over all of it: which response was promised, whatever place it has in a later catalogue.
-    pub fn digest(&self) -> String {
-        // Debug writes every field, and texts in quotes: two responses cannot read alike.
-        sha256_hex(format!("{self:?}").as_bytes())[..16].to_owned()
-    }
+    /// The start of a SHA-256 over all of the above, made once when the catalogue is read: which response was promised,
+    /// whatever place it has in a later catalogue.
+    pub digest: String,
 }
 
 /// The Subject of a reply.
@@ -125,7 +120,11 @@ impl Catalogue {
     /// # Errors
     /// The first fault, with its place.
     pub fn parse(text: &str, available: &[SendMethod]) -> Result<Self, CatalogueError> {
-        let responses = read::responses(text, available)?;
+        let mut responses = read::responses(text, available)?;
+        for response in &mut responses {
+            // Debug writes every field, and texts in quotes: two responses that differ cannot read alike.
+            response.digest = sha256_hex(format!("{response:?}").as_bytes())[..16].to_owned();
+        }
         let mut by_address: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, response) in responses.iter().enumerate() {
             by_address.entry(response.address.clone()).or_default().push(index);

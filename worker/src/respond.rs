@@ -103,8 +103,8 @@ impl<'a> Case<'a> {
     fn promised(&self, progress: &Progress, index: usize) -> Option<&'a Response> {
         let responses = self.responses();
         let digest = &progress.replies[index].response;
-        let same = responses.iter().find(|response| response.digest() == *digest);
-        let is_another_reply = |response: &Response| progress.replies.iter().any(|reply| reply.response == response.digest());
+        let same = responses.iter().find(|response| response.digest == *digest);
+        let is_another_reply = |response: &Response| progress.replies.iter().any(|reply| reply.response == response.digest);
         same.or_else(|| responses.get(index).filter(|response| !is_another_reply(response))).copied()
     }
 }
@@ -225,7 +225,7 @@ impl Responder {
 
     /// The verdict, and a row for each reply.
     async fn admit(&self, case: &Case<'_>) -> Result<Progress, Stop> {
-        let responses: Vec<String> = case.responses().into_iter().map(Response::digest).collect();
+        let responses: Vec<String> = case.responses().into_iter().map(|response| response.digest.clone()).collect();
         let application = Application {
             request_key: &case.facts.request_key,
             mail_key: &case.facts.mail_key,

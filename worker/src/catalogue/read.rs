@@ -84,6 +84,7 @@ impl Entry<'_> {
             attachments,
             send_method: send_method.ok_or_else(|| missing("send_method"))?,
             subject,
+            digest: String::new(), // the catalogue's, once the response is whole
         })
     }
 }

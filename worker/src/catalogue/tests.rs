@@ -91,3 +91,14 @@ fn what_would_silence_the_service_is_refused() {
     let no_smtp = Catalogue::parse(SEED_SHAPE, &[SendMethod::Ses]).expect_err("no sender");
     assert!(no_smtp.text.contains("[send.SMTP]") && no_smtp.entry == Some(2), "{no_smtp}");
 }
+
+#[test]
+fn a_response_is_known_by_what_it_says_and_not_by_its_place() {
+    let digests =
+        |text: &str| Catalogue::parse(text, &BOTH).expect("valid").responses().iter().map(|response| response.digest.clone()).collect::<Vec<_>>();
+    let old = digests(SEED_SHAPE);
+    let shifted = digests(&SEED_SHAPE.replacen('[', r#"[{"email_addr": "new@example.com", "body": "x", "send_method": "SES"},"#, 1));
+    assert_eq!(shifted[1..], old);
+    let edited = digests(&SEED_SHAPE.replace("I have an attachment", "I have two"));
+    assert!(edited[0] == old[0] && edited[1] != old[1]);
+}

@@ -29,6 +29,7 @@ fn response() -> Response {
         attachments: vec![Attachment { object: ObjectName::new("b", "k").expect("valid"), file_name: "برنامه.apk".into() }],
         send_method: SendMethod::Ses,
         subject: Subject::Default,
+        digest: String::new(),
     }
 }
 
