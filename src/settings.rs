@@ -5,16 +5,17 @@
 //! its settings is worse than one that does not start. `docs/replyfleet.toml` documents every key and is parsed by a
 //! test that fails if one is missing there.
 
+mod allowance;
+mod authentication;
 mod send;
 mod value;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use allowance::{AllowanceSettings, Cap, SheddingSettings};
+pub use authentication::{AuthenticationMode, AuthenticationSettings, Trust};
 pub use send::{SendSettings, SenderSettings, SmtpSettings, SmtpTls};
 pub use value::{Count, QueueUrl, Redacted, Seconds, StoreUrl};
 
@@ -86,7 +87,8 @@ pub struct Settings {
     #[serde(default)]
     pub log: LogSettings,
     /// What is done to prove who sent a request.
-    pub authentication: Authentication,
+    #[serde(default)]
+    pub authentication: AuthenticationSettings,
     /// The queue.
     pub queue: QueueSettings,
     /// The store.
@@ -110,6 +112,9 @@ pub struct Settings {
     /// How many answers a sender may have.
     #[serde(default)]
     pub allowance: AllowanceSettings,
+    /// What is given up while the queue is long.
+    #[serde(default)]
+    pub shedding: SheddingSettings,
     /// What every reply has in common.
     pub reply: ReplySettings,
     /// How replies leave, by the catalogue's `send_method`.
@@ -149,14 +154,6 @@ pub enum LogFormat {
     Json,
     /// For reading at a terminal.
     Text,
-}
-
-/// Sender authentication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Authentication {
-    /// No check: whoever forges a From address makes us mail it. Said in the log at every start.
-    Off,
 }
 
 /// The queue.
@@ -283,7 +280,7 @@ fn default_receives_max() -> Count<1, 1_000> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseSettings {
-    /// `sqlite:FILE`; [`ENV_DATABASE_URL`] overrides it.
+    /// `sqlite:FILE`, `mysql://...` or `postgres://...`; [`ENV_DATABASE_URL`] overrides it.
     pub url: Option<Redacted>,
 }
 
@@ -315,22 +312,6 @@ impl Default for ScreenSettings {
             mail_bytes_max: Count::new(10 << 20),
             age_max_s: Seconds::new(4 * 86_400),
         }
-    }
-}
-
-/// How many answers a sender may have.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AllowanceSettings {
-    /// Answered requests per sender within the window.
-    pub answers_per_sender: Count<0, 1_000_000>,
-    /// The window, which slides.
-    pub window_s: Seconds<1, 2_678_400>,
-}
-
-impl Default for AllowanceSettings {
-    fn default() -> Self {
-        Self { answers_per_sender: Count::new(3), window_s: Seconds::new(86_400) }
     }
 }
 
@@ -469,14 +450,6 @@ fn located(text: &str, error: &toml::de::Error) -> String {
     let Some(span) = error.span() else { return error.message().to_owned() };
     let key = value::key_before(text, span.start).map(|key| format!("{key}: ")).unwrap_or_default();
     format!("{}{key}{}", value::place(text, span.start), error.message())
-}
-
-impl fmt::Display for Authentication {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Authentication::Off => f.write_str("off"),
-        }
-    }
 }
 
 #[cfg(test)]

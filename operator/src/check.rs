@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use replyfleet::{
     ground::{Ground, look},
-    settings::Settings,
+    settings::{AuthenticationMode, Settings},
     telemetry::chain,
 };
 use replyfleet_worker::{catalogue::keeper, catalogue_object, ledger::Ledger, screen::Policy, send};
@@ -50,7 +50,7 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     report.line("settings", Ok(config.display().to_string()));
-    report.line("policy", Policy::new(&settings).map(|_| format!("authentication = \"{}\": senders are not authenticated", settings.authentication)));
+    report.line("policy", Policy::new(&settings).map(|_| senders_proven(&settings)));
     let secret = settings.secret();
     report.line("secret", secret.as_ref().map(|_| "readable, and only for those who may".into()).map_err(|error| chain(error)));
 
@@ -117,5 +117,16 @@ async fn check_bucket(settings: &Settings, ground: &Ground, bucket: &str) -> Res
     match settings.store.url {
         replyfleet::settings::StoreUrl::Dir(_) => Ok(()),
         replyfleet::settings::StoreUrl::S3 => ground.store.check(bucket).await.map_err(|error| error.to_string()),
+    }
+}
+
+/// What `[authentication]` comes to.
+fn senders_proven(settings: &Settings) -> String {
+    let proof = &settings.authentication;
+    match proof.mode {
+        AuthenticationMode::On => {
+            format!("proven senders get full answers, SPF alone {}, the unproven {}", proof.spf_only.word(), proof.unproven.word())
+        }
+        AuthenticationMode::Off => format!("senders are not authenticated: everybody gets {}", proof.unproven.word()),
     }
 }

@@ -27,7 +27,7 @@ impl Installation {
         let this = Self { folder: tempfile::tempdir().unwrap() };
         let settings = r#"
             secret_key_file = "DIR/secret.key"
-            authentication = "off"
+            authentication = { mode = "off", unproven = "full" }
             queue = { url = "spool:DIR/spool" }
             store = { url = "dir:DIR/store" }
             catalogue = { bucket = "catalogue", key = "catalogue.json" }

@@ -7,7 +7,7 @@ use replyfleet::{
     durable,
     envelope::CLAIM_CHECK_PREFIX,
     ground::{Ground, GroundError},
-    settings::{QueueUrl, Settings, SettingsError},
+    settings::{AuthenticationMode, QueueUrl, Settings, SettingsError},
     store::{ObjectName, Store},
 };
 use tokio::sync::watch;
@@ -114,7 +114,12 @@ impl Worker {
             },
             stop_timeout: settings.worker.stop_timeout_s.duration(),
         };
-        tracing::warn!(authentication = %settings.authentication, "senders are not authenticated: whoever forges a From address makes us mail it");
+        if settings.authentication.mode == AuthenticationMode::Off {
+            tracing::warn!(
+                unproven = settings.authentication.unproven.word(),
+                "senders are not authenticated: whoever forges a From address makes us mail it"
+            );
+        }
         Ok(Self { drain, catalogue, ledger, metrics, refresh, claim_check_bucket: settings.store.claim_check_bucket.clone() })
     }
 

@@ -78,7 +78,7 @@ pub(super) const ADDRESSES: &str = "get@demo.example, links@demo.example";
 
 const SETTINGS: &str = r#"
 secret_key_file = "DIR/secret.key"
-authentication = "off"
+authentication = { mode = "off", unproven = "full" }
 queue = { url = "spool:DIR/spool" }
 store = { url = "dir:DIR/store" }
 catalogue = { bucket = "catalogue", key = "catalogue.json" }

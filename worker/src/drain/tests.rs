@@ -34,7 +34,7 @@ const CATALOGUE: &str = r#"[
 ]"#;
 const SETTINGS: &str = r#"
 secret_key_file = "DIR/secret.key"
-authentication = "off"
+authentication = { mode = "off", unproven = "full" }
 queue = { url = "spool:DIR/spool", visibility_s = 2, inline_bytes_max = 1000 }
 store = { url = "dir:DIR/store" }
 catalogue = { bucket = "catalogue", key = "catalogue.json", refresh_s = 1 }
