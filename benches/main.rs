@@ -192,7 +192,7 @@ fn settings(folder: &Path, name: &str, queue: &str, trusted_pem: Option<&Path>) 
     let endpoint = queue.split('"').nth(1).filter(|url| url.starts_with("https:")).and_then(|url| url.split_once("/0000"));
     let endpoint = endpoint.map(|(endpoint, _)| format!("endpoint_url = \"{endpoint}\"")).unwrap_or_default();
     let text = format!(
-        r#"authentication = { mode = "off", unproven = "full" }
+        r#"authentication = {{ mode = "off", unproven = "full" }}
 [queue]
 {queue}
 [store]

@@ -79,7 +79,7 @@ impl World {
         let endpoint = endpoint.map(|(endpoint, _)| format!("endpoint_url = \"{endpoint}\"")).unwrap_or_default();
         let text = format!(
             r#"secret_key_file = "{secret}"
-authentication = { mode = "off", unproven = "full" }
+authentication = {{ mode = "off", unproven = "full" }}
 [queue]
 {queue}
 [store]

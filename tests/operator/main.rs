@@ -101,7 +101,7 @@ fn check_names_what_is_wrong_and_ends_with_1() {
         ("chmod o-rwx", |world| fs::set_permissions(world.path("secret.key"), fs::Permissions::from_mode(0o644)).unwrap()),
         ("line 3, column 13: unknown field `autentication`", |world| {
             let text = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
-            world.write("replyfleet.toml", &text.replace("authentication", "autentication"));
+            world.write("replyfleet.toml", &text.replace("authentication =", "autentication ="));
         }),
         ("database", |world| fs::remove_file(world.path("ledger.db")).unwrap()),
         ("there is no spool", |world| fs::remove_dir_all(world.path("spool")).unwrap()),

@@ -68,7 +68,7 @@ impl World {
         format!(
             r#"
 secret_key_file = "{w}/secret"
-authentication = { mode = "off", unproven = "full" }
+authentication = {{ mode = "off", unproven = "full" }}
 [queue]
 {queue}
 visibility_s = {visibility}
