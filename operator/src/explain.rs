@@ -60,14 +60,10 @@ pub(crate) async fn run(arguments: &ExplainArguments, config: &Path) -> anyhow::
     let mut rows = table(&["rule", "looks for", "verdict", "saw"]);
     let mut first: Option<Reason> = None;
     for rule in RULES.iter().chain([&TOO_OLD]) {
-        let (cell, saw) = match (rule.check)(&seen) {
-            None => (verdict(true, "passes"), String::new()),
-            Some((reason, saw)) => {
-                first = first.or(Some(reason));
-                (verdict(false, reason.word()), saw)
-            }
-        };
-        rows.add_row([rule.number.to_string().into(), rule.looks_for.into(), cell, saw.into()]);
+        let finding = (rule.check)(&seen);
+        first = first.or(finding.reason);
+        let cell = finding.reason.map_or_else(|| verdict(true, "passes"), |reason| verdict(false, reason.word()));
+        rows.add_row([rule.number.to_string().into(), rule.looks_for.into(), cell, finding.saw.into_owned().into()]);
     }
     for (number, looks_for) in [("10", "another recipient of the mail that is answered"), ("25", "a sender over the allowance")] {
         rows.add_row([number, looks_for, "not asked", "the ledger decides when the mail comes"]);

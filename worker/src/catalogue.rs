@@ -7,8 +7,9 @@
 //!     "send_method": "SMTP" } ]
 //! ```
 //! `body` may also be one string; `attachments` may be null or left out. Several entries for one address are sent in
-//! their order. Two fields may be added: `subject` (a fixed text), and `subject_from_request` (true: `Re: ` and the
-//! request's own subject, sanitised).
+//! their order. More fields may be added: `subject` (a fixed text), `subject_from_request` (true: `Re: ` and the
+//! request's own subject, sanitised), and `trust` (`"small"` or `"full"`: how far a sender must be proven to get it; with
+//! attachments `"full"` if it does not say).
 //!
 //! A catalogue is taken whole or refused whole; the error names entry, field, line and column. [`keeper`] fetches it,
 //! keeps the last good one across restarts, and is the only one that replaces it.
@@ -18,7 +19,7 @@ mod read;
 
 use std::collections::HashMap;
 
-use replyfleet::{keyed::sha256_hex, store::ObjectName};
+use replyfleet::{keyed::sha256_hex, settings::Trust, store::ObjectName};
 use serde::Deserialize;
 
 use crate::address::Address;
@@ -59,6 +60,8 @@ pub struct Response {
     pub send_method: SendMethod,
     /// The Subject.
     pub subject: Subject,
+    /// How far a sender must be proven to get it: [`Trust::Small`] or [`Trust::Full`].
+    pub needs: Trust,
     /// The start of a SHA-256 over all of the above, made once when the catalogue is read: which response was promised,
     /// whatever place it has in a later catalogue.
     pub digest: String,

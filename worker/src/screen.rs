@@ -1,17 +1,32 @@
-//! Who gets an answer: the rules, in order. The first that fires is the reason.
+//! Who gets an answer: the policy of `docs/answering.md`, rule by rule. The first that fires is the reason.
+//!
+//! Here, on the header and the envelope alone, in this order:
 //!
 //! ```text
 //! sender      1 no MAIL FROM   2 a daemon or role   3 ourselves   4 not one clear From   6 an address nobody can mail
-//!             7 on the block list, or a mail farm
-//! recipient   8 not an address of ours   9 mail for the operator
+//!             7 the settings' block list, or a mail farm
+//! recipient   9 mail for the operator   8 not an address of ours
 //! header     11 Auto-Submitted  12 a list  13 Precedence  14 asks for no answer  15 an autoresponder  16 a report
 //!            17 was here before  18 filtered  19 not text  20 too old
 //! ```
-//! Rules 19 (limits) end in [`crate::request`], 10 and 25 in [`crate::ledger`]. What a requester cannot be blamed for,
-//! such as an empty mail or one in the wrong words, is no reason. Names are compared without case, every occurrence of a
-//! field counts, and a keyword is read up to its parameters and comments.
+//!
+//! Then, in [`crate::judge`], what must be asked elsewhere:
+//!
+//! ```text
+//! operator   29 switched off, or held; attachments given up while the queue is long
+//! lists       7 the operator's block list, the suppression list
+//! DNS         5 a domain that takes no mail   21-24 who really sent it: nobody, perhaps, or surely
+//! ledger     10 another recipient of the same mail   27 the same mail again   25 the sender's allowance
+//!            26 the caps of domain, network, address and fleet   28 what the allow list lifts
+//! ```
+//!
+//! Rule 19's limits end in [`crate::request`], before any parser. What a requester cannot be blamed for, such as an empty
+//! mail or one in the wrong words, is no reason. Names are compared without case, every occurrence of a field counts, and
+//! a keyword is read up to its parameters and comments.
 //!
 //! Nothing here does I/O or reads a clock, so the same rules serve the worker and `replyfleet explain`.
+
+use std::borrow::Cow;
 
 use replyfleet::{
     clock::UnixMillis,
@@ -86,8 +101,38 @@ pub struct Rule {
     pub number: u8,
     /// What it looks for, in a few words.
     pub looks_for: &'static str,
-    /// The reason and what was seen, if it fires. What was seen is for the operator's terminal only.
-    pub check: fn(&Seen<'_>) -> Option<(Reason, String)>,
+    /// Looks.
+    pub check: fn(&Seen<'_>) -> Finding,
+}
+
+/// What a rule saw, which is for the operator's terminal only, and the reason if it fires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it saw.
+    pub saw: Cow<'static, str>,
+    /// Why there is no answer; `None` if the rule lets the mail pass.
+    pub reason: Option<Reason>,
+}
+
+impl Finding {
+    /// The rule lets the mail pass.
+    pub fn passes(saw: impl Into<Cow<'static, str>>) -> Self {
+        Self { saw: saw.into(), reason: None }
+    }
+
+    /// The rule fires.
+    pub fn fires(reason: Reason, saw: impl Into<Cow<'static, str>>) -> Self {
+        Self { saw: saw.into(), reason: Some(reason) }
+    }
+
+    fn fires_if(is_firing: bool, reason: Reason, saw: impl Into<Cow<'static, str>>) -> Self {
+        Self { saw: saw.into(), reason: is_firing.then_some(reason) }
+    }
+
+    /// Fires with what was found, or passes because there is none of it.
+    fn of(found: Option<(Reason, String)>, otherwise: &'static str) -> Self {
+        found.map_or_else(|| Self::passes(otherwise), |(reason, saw)| Self::fires(reason, saw))
+    }
 }
 
 /// The rules, in the order in which they are asked.
@@ -120,17 +165,18 @@ pub const TOO_OLD: Rule = Rule { number: 20, looks_for: "a request too old to an
 /// # Errors
 /// The first reason not to answer.
 pub fn screen(seen: &Seen<'_>) -> Result<(), Reason> {
-    match RULES.iter().chain([&TOO_OLD]).find_map(|rule| (rule.check)(seen)) {
-        Some((reason, _)) => Err(reason),
+    match RULES.iter().chain([&TOO_OLD]).find_map(|rule| (rule.check)(seen).reason) {
+        Some(reason) => Err(reason),
         None => Ok(()),
     }
 }
 
-type Finding = Option<(Reason, String)>;
+/// What the rules about From say where there is none; rule 4 has fired then.
+const NO_FROM: &str = "no From to look at";
 
 fn null_sender(seen: &Seen<'_>) -> Finding {
     let mail_from = &seen.facts.mail_from;
-    (!mail_from.contains('@')).then(|| (Reason::NullSender, format!("MAIL FROM:<{mail_from}>")))
+    Finding::fires_if(!mail_from.contains('@'), Reason::NullSender, format!("MAIL FROM:<{mail_from}>"))
 }
 
 /// Local parts of daemons and roles, with the address's +tag cut off.
@@ -166,37 +212,47 @@ fn role_sender(seen: &Seen<'_>) -> Finding {
     let from_local = seen.request.from.as_ref().ok().map(Address::base_local);
     let reporter = seen.request.from.as_ref().ok().map(Address::canonical).filter(|from| REPORTERS.contains(&from.as_str()));
     if let Some(reporter) = reporter {
-        return Some((Reason::RoleSender, reporter));
+        return Finding::fires(Reason::RoleSender, reporter);
     }
-    let role = mail_from_local.into_iter().chain(from_local).find(|local| is_role(local))?;
-    Some((Reason::RoleSender, format!("{role}@")))
+    let locals: Vec<String> = mail_from_local.into_iter().chain(from_local).collect();
+    match locals.iter().find(|local| is_role(local)) {
+        Some(role) => Finding::fires(Reason::RoleSender, format!("{role}@")),
+        None => Finding::passes(locals.iter().map(|local| format!("{local}@")).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn own_address(seen: &Seen<'_>) -> Finding {
-    let from = seen.request.from.as_ref().ok()?;
+    let Ok(from) = &seen.request.from else { return Finding::passes(NO_FROM) };
     let domain = from.ascii_domain();
     let is_own = seen.catalogue.domains().any(|own| own == domain) || seen.policy.bounce.ascii_domain() == domain;
-    is_own.then(|| (Reason::OwnAddress, format!("From is at {domain}")))
+    Finding::fires_if(is_own, Reason::OwnAddress, format!("From is at {domain}"))
 }
 
 fn unclear_from(seen: &Seen<'_>) -> Finding {
-    let fault = seen.request.from.as_ref().err()?;
-    Some((Reason::UnclearFrom, fault.sentence().to_owned()))
+    match &seen.request.from {
+        Ok(from) => Finding::passes(format!("From is {}", from.as_str())),
+        Err(fault) => Finding::fires(Reason::UnclearFrom, fault.sentence()),
+    }
 }
 
 fn non_ascii_address(seen: &Seen<'_>) -> Finding {
-    let from = seen.request.from.as_ref().ok()?;
+    let Ok(from) = &seen.request.from else { return Finding::passes(NO_FROM) };
     let can = |response: &&Response| seen.policy.with_smtputf8.contains(&response.send_method);
     let has_way = seen.catalogue.responses_for(&seen.facts.rcpt_to).iter().all(can);
-    (from.needs_smtputf8() && !has_way).then(|| (Reason::NonAsciiAddress, "the local part is not ASCII".into()))
+    match from.needs_smtputf8() {
+        false => Finding::passes("the local part is ASCII"),
+        true => Finding::fires_if(!has_way, Reason::NonAsciiAddress, "the local part is not ASCII"),
+    }
 }
 
 fn blocked(seen: &Seen<'_>) -> Finding {
-    listed(seen, &seen.policy.screen.block).map(|entry| (Reason::Blocked, format!("screen.block has {entry}")))
+    let entry = listed(seen, &seen.policy.screen.block);
+    Finding::of(entry.map(|entry| (Reason::Blocked, format!("screen.block has {entry}"))), "no entry of screen.block")
 }
 
 fn mail_farm(seen: &Seen<'_>) -> Finding {
-    listed(seen, &seen.policy.screen.mail_farms).map(|entry| (Reason::MailFarm, format!("screen.mail_farms has {entry}")))
+    let entry = listed(seen, &seen.policy.screen.mail_farms);
+    Finding::of(entry.map(|entry| (Reason::MailFarm, format!("screen.mail_farms has {entry}"))), "no entry of screen.mail_farms")
 }
 
 /// An entry in the form in which it is compared: a canonical address, or a domain as A-label.
@@ -217,21 +273,21 @@ fn listed<'a>(seen: &'a Seen<'_>, list: &'a [String]) -> Option<&'a String> {
 const OPERATOR_LOCALS: [&str; 3] = ["abuse", "postmaster", "complaints"];
 
 fn operator_mail(seen: &Seen<'_>) -> Finding {
-    let recipient = Address::parse(&seen.facts.rcpt_to)?;
+    let Some(recipient) = Address::parse(&seen.facts.rcpt_to) else { return Finding::passes("RCPT TO is no address") };
     let local = recipient.base_local();
     let is_bounce = local == seen.policy.bounce.base_local() && recipient.ascii_domain() == seen.policy.bounce.ascii_domain();
-    (is_bounce || OPERATOR_LOCALS.contains(&local.as_str())).then(|| (Reason::OperatorMail, format!("RCPT TO is {local}@")))
+    Finding::fires_if(is_bounce || OPERATOR_LOCALS.contains(&local.as_str()), Reason::OperatorMail, format!("RCPT TO is {local}@"))
 }
 
 fn unknown_recipient(seen: &Seen<'_>) -> Finding {
-    let is_known = !seen.catalogue.responses_for(&seen.facts.rcpt_to).is_empty();
-    (!is_known).then(|| (Reason::UnknownRecipient, format!("no entry for {}", seen.facts.rcpt_to)))
+    let responses = seen.catalogue.responses_for(&seen.facts.rcpt_to).len();
+    Finding::fires_if(responses == 0, Reason::UnknownRecipient, format!("{responses} responses for {}", seen.facts.rcpt_to))
 }
 
 fn auto_submitted(seen: &Seen<'_>) -> Finding {
     // RFC 3834 §5: any keyword but "no", known or not.
-    let found = seen.request.values("auto-submitted").find(|value| keyword(value) != "no")?;
-    Some((Reason::AutoSubmitted, format!("Auto-Submitted: {}", keyword(found))))
+    let found = seen.request.values("auto-submitted").map(keyword).find(|word| word != "no");
+    Finding::of(found.map(|word| (Reason::AutoSubmitted, format!("Auto-Submitted: {word}"))), "absent, or no")
 }
 
 /// RFC 2369, RFC 2919, RFC 8058, and what came before them (X-MLServer is fml's mark, on its alerts too).
@@ -251,7 +307,7 @@ const LIST_FIELDS: [&str; 12] = [
 ];
 
 fn mailing_list(seen: &Seen<'_>) -> Finding {
-    has_any(seen, &LIST_FIELDS).map(|field| (Reason::MailingList, field.to_owned()))
+    Finding::of(has_any(seen, &LIST_FIELDS).map(|field| (Reason::MailingList, field.to_owned())), "none of these fields")
 }
 
 fn bulk_precedence(seen: &Seen<'_>) -> Finding {
@@ -259,15 +315,15 @@ fn bulk_precedence(seen: &Seen<'_>) -> Finding {
     let found = values
         .flat_map(|value| value.split(','))
         .map(keyword)
-        .find(|word| matches!(word.as_str(), "bulk" | "list" | "junk" | "auto_reply" | "auto-reply"))?;
-    Some((Reason::BulkPrecedence, format!("Precedence: {found}")))
+        .find(|word| matches!(word.as_str(), "bulk" | "list" | "junk" | "auto_reply" | "auto-reply"));
+    Finding::of(found.map(|word| (Reason::BulkPrecedence, format!("Precedence: {word}"))), "absent, or another")
 }
 
 fn response_suppressed(seen: &Seen<'_>) -> Finding {
     // Exchange knows All, AutoReply, OOF and more; each but None is a wish that no machine answers.
     let mut tokens = seen.request.values("x-auto-response-suppress").flat_map(|value| value.split(',')).map(keyword);
-    let found = tokens.find(|token| !token.is_empty() && token != "none")?;
-    Some((Reason::ResponseSuppressed, format!("X-Auto-Response-Suppress: {found}")))
+    let found = tokens.find(|token| !token.is_empty() && token != "none");
+    Finding::of(found.map(|token| (Reason::ResponseSuppressed, format!("X-Auto-Response-Suppress: {token}"))), "absent, or none")
 }
 
 /// Fields whose mere presence marks an autoresponder.
@@ -286,8 +342,8 @@ fn autoresponder(seen: &Seen<'_>) -> Finding {
         let mut classes = seen.request.values("x-post-messageclass");
         classes.any(|class| class.to_lowercase().contains("autoresponder")).then_some("x-post-messageclass")
     };
-    let field = has_any(seen, &RESPONDER_FIELDS).or_else(by_value).or_else(by_class)?;
-    Some((Reason::Autoresponder, field.to_owned()))
+    let field = has_any(seen, &RESPONDER_FIELDS).or_else(by_value).or_else(by_class);
+    Finding::of(field.map(|field| (Reason::Autoresponder, field.to_owned())), "none of these fields")
 }
 
 /// Types of a mail as a whole that only mail systems write (RFC 6522, 3464, 6533, 8098, 5965).
@@ -295,8 +351,8 @@ const REPORT_TYPES: [&str; 5] =
     ["multipart/report", "message/delivery-status", "message/global-delivery-status", "message/disposition-notification", "message/feedback-report"];
 
 fn report(seen: &Seen<'_>) -> Finding {
-    let found = seen.request.values("content-type").map(keyword).find(|kind| REPORT_TYPES.contains(&kind.as_str()))?;
-    Some((Reason::Report, format!("Content-Type: {found}")))
+    let found = seen.request.values("content-type").map(keyword).find(|kind| REPORT_TYPES.contains(&kind.as_str()));
+    Finding::fires_if(found.is_some(), Reason::Report, format!("Content-Type: {}", found.unwrap_or_else(|| seen.request.content_type.clone())))
 }
 
 fn loop_mark(seen: &Seen<'_>) -> Finding {
@@ -315,9 +371,9 @@ fn loop_mark(seen: &Seen<'_>) -> Finding {
     } else if request.values("references").map(|ids| ids.matches('<').count()).sum::<usize>() > REFERENCES_MAX {
         format!("more than {REFERENCES_MAX} References")
     } else {
-        return None;
+        return Finding::passes("no mark of ours");
     };
-    Some((Reason::Loop, seen_mark))
+    Finding::fires(Reason::Loop, seen_mark)
 }
 
 fn filtered(seen: &Seen<'_>) -> Finding {
@@ -325,20 +381,20 @@ fn filtered(seen: &Seen<'_>) -> Finding {
     let field = seen.policy.screen.filter_headers.iter().find(|field| {
         let topmost = seen.request.values(field).next().map(keyword);
         topmost.is_some_and(|word| matches!(word.trim_end_matches(','), "yes" | "true" | "spam" | "infected"))
-    })?;
-    Some((Reason::Filtered, field.clone()))
+    });
+    Finding::of(field.map(|field| (Reason::Filtered, field.clone())), "none of screen.filter_headers says yes")
 }
 
 fn not_text(seen: &Seen<'_>) -> Finding {
     let content_type = seen.request.content_type.as_str();
     let is_not_text = matches!(content_type, "text/calendar" | "application/pkcs7-mime" | "application/x-pkcs7-mime" | "application/ics");
-    is_not_text.then(|| (Reason::NotText, format!("Content-Type: {content_type}")))
+    Finding::fires_if(is_not_text, Reason::NotText, format!("Content-Type: {content_type}"))
 }
 
 fn too_old(seen: &Seen<'_>) -> Finding {
     let age = seen.now.since(seen.facts.arrived);
     let age_max = seen.policy.screen.age_max_s.duration();
-    (age > age_max).then(|| (Reason::TooOld, format!("{} s old, at most {} s", age.as_secs(), age_max.as_secs())))
+    Finding::fires_if(age > age_max, Reason::TooOld, format!("{} s old, at most {} s", age.as_secs(), age_max.as_secs()))
 }
 
 fn has_any(seen: &Seen<'_>, names: &[&'static str]) -> Option<&'static str> {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use replyfleet::store::ObjectName;
+use replyfleet::{settings::Trust, store::ObjectName};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -24,7 +24,7 @@ const FILE_NAME_CHARS_MAX: usize = 200;
 /// Characters of a fixed Subject.
 const SUBJECT_CHARS_MAX: usize = 256;
 
-const FIELDS: &str = "email_addr, body, attachments, send_method, subject, subject_from_request";
+const FIELDS: &str = "email_addr, body, attachments, send_method, subject, subject_from_request, trust";
 
 /// The entries of `text`.
 pub(super) fn responses(text: &str, available: &[SendMethod]) -> Result<Vec<Response>, CatalogueError> {
@@ -50,7 +50,7 @@ impl Entry<'_> {
     fn read(&self, available: &[SendMethod]) -> Result<Response, CatalogueError> {
         let fields: Fields<'_> = serde_json::from_str(self.raw).map_err(|error| self.source.json_error(self.raw, &error, Some(self.number), None))?;
         let (mut address, mut body, mut attachments, mut send_method) = (None, None, Vec::new(), None);
-        let (mut subject, mut is_from_request) = (None, false);
+        let (mut subject, mut is_from_request, mut needs) = (None, false, None);
         for (index, (name, value)) in fields.0.iter().enumerate() {
             let value = Field { entry: self, name, raw: value.get() };
             if fields.0[..index].iter().any(|(earlier, _)| earlier == name) {
@@ -62,6 +62,7 @@ impl Entry<'_> {
                 "attachments" => attachments = value.attachments()?,
                 "send_method" => send_method = Some(value.send_method(available)?),
                 "subject" => subject = Some(value.subject()?),
+                "trust" => needs = Some(value.trust()?),
                 "subject_from_request" => is_from_request = value.parse("true or false")?,
                 _ => return Err(value.error(&format!("is not a field of the catalogue; these are: {FIELDS}"))),
             }
@@ -77,6 +78,8 @@ impl Entry<'_> {
             (None, true) => Subject::FromRequest,
             (None, false) => Subject::Default,
         };
+        // Megabytes for a forged kilobyte are what a reflector is made of.
+        let needs = needs.unwrap_or(if attachments.is_empty() { Trust::Small } else { Trust::Full });
         Ok(Response {
             address: address.ok_or_else(|| missing("email_addr"))?,
             plain,
@@ -84,6 +87,7 @@ impl Entry<'_> {
             attachments,
             send_method: send_method.ok_or_else(|| missing("send_method"))?,
             subject,
+            needs,
             digest: String::new(), // the catalogue's, once the response is whole
         })
     }
@@ -169,6 +173,13 @@ impl Field<'_> {
             return Err(self.error(&format!("is \"{0}\", for which the settings have no sender: set [send.{0}]", method.word())));
         }
         Ok(method)
+    }
+
+    fn trust(&self) -> Result<Trust, CatalogueError> {
+        match self.parse("\"small\" or \"full\"")? {
+            Trust::None => Err(self.error("must be \"small\" or \"full\": nobody is answered without any trust")),
+            needs => Ok(needs),
+        }
     }
 
     fn subject(&self) -> Result<String, CatalogueError> {

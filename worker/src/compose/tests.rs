@@ -28,6 +28,7 @@ fn response() -> Response {
         html: Some("<p>سلام</p>".into()),
         attachments: vec![Attachment { object: ObjectName::new("b", "k").expect("valid"), file_name: "برنامه.apk".into() }],
         send_method: SendMethod::Ses,
+        needs: replyfleet::settings::Trust::Small,
         subject: Subject::Default,
         digest: String::new(),
     }
