@@ -34,6 +34,10 @@ pub struct Facts {
     pub request_key: String,
     /// HMAC of (host, queue id): the same for every recipient of one mail, so that it is answered once.
     pub mail_key: String,
+    /// HMAC of the sender, cut: who shares the queue's attention with the others ([`group`]); empty in envelopes of
+    /// earlier enqueuers.
+    #[serde(default)]
+    pub group: String,
     /// MAIL FROM without brackets; empty for the null sender `<>`.
     pub mail_from: String,
     /// RCPT TO as the client gave it (before aliasing), without brackets.
@@ -144,6 +148,25 @@ pub fn mail_key(secret: &Secret, host: &str, queue_id: &str) -> String {
     secret.hash("mail", &[host, queue_id])
 }
 
+/// Characters of a group: 128 bits.
+const GROUP_CHARS: usize = 32;
+
+/// The group: the queue serves the groups in turn, so that one who floods it delays only himself.
+///
+/// It is a keyed hash of MAIL FROM in lower case, without a +tag and without the changing part that BATV puts before it
+/// (`prvs=0123abcdef=local@domain`), or of the client's address where MAIL FROM is empty. A flooder who invents a sender
+/// for each mail is in as many groups: that is for the allowances to stop.
+pub fn group(secret: &Secret, mail_from: &str, client_address: &str) -> String {
+    let sender = mail_from.to_lowercase();
+    let (local, domain) = sender.rsplit_once('@').unwrap_or((&sender, ""));
+    let local = local.strip_prefix("prvs=").and_then(|rest| rest.split_once('=')).map_or(local, |(_, local)| local);
+    let local = local.split('+').next().unwrap_or_default();
+    let parts = if sender.is_empty() { ["", client_address] } else { [local, domain] };
+    let mut hash = secret.hash("group", &parts);
+    hash.truncate(GROUP_CHARS);
+    hash
+}
+
 /// Why a queue message is not an envelope.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -222,6 +245,7 @@ mod tests {
         Facts {
             request_key: "ab".repeat(32),
             mail_key: "cd".repeat(32),
+            group: "ef".repeat(16),
             mail_from: "someone@example.org".into(),
             rcpt_to: "get+fa@example.com".into(),
             client_address: "192.0.2.7".into(),
@@ -272,6 +296,29 @@ mod tests {
         let wire = Envelope { facts: facts(), mail: Mail::Inline(Bytes::new()) }.encode();
         let extended = String::from_utf8(wire).expect("text").replacen('{', "{\"later\":[1],", 1);
         Envelope::decode(&Bytes::from(extended)).expect("an older worker reads a newer enqueuer's envelope");
+    }
+
+    #[test]
+    fn an_earlier_enqueuers_envelope_has_no_group() {
+        let wire = String::from_utf8(Envelope { facts: facts(), mail: Mail::Inline(Bytes::new()) }.encode()).expect("text");
+        let earlier = wire.replace(&format!("\"group\":\"{}\",", "ef".repeat(16)), "");
+        assert_ne!(wire, earlier);
+        assert_eq!(Envelope::decode(&Bytes::from(earlier)).expect("decodes").facts.group, "");
+    }
+
+    #[test]
+    fn spellings_of_one_sender_are_one_group_and_other_senders_are_others() {
+        let secret = Secret::from_text("0123456789abcdef0123456789abcdef").expect("long enough");
+        let of = |mail_from: &str| group(&secret, mail_from, "192.0.2.7");
+        assert_eq!(of("someone@example.org").len(), GROUP_CHARS);
+        for same in ["Someone@EXAMPLE.org", "someone+tag@example.org", "prvs=4812abcdef=someone@example.org"] {
+            assert_eq!(of(same), of("someone@example.org"), "{same}");
+        }
+        for other in ["someone@example.net", "other@example.org", "", "someone", "x@example.org"] {
+            assert_ne!(of(other), of("someone@example.org"), "{other}");
+        }
+        assert_ne!(of(""), group(&secret, "", "192.0.2.8"), "without a sender the client counts");
+        assert_eq!(of("a@b.org"), group(&secret, "a@b.org", "192.0.2.8"));
     }
 
     #[test]

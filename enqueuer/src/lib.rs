@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use replyfleet::{
     clock::UnixMillis,
-    envelope::{CLAIM_CHECK_PREFIX, ClaimCheck, Envelope, Facts, Mail, mail_key, request_key},
+    envelope::{CLAIM_CHECK_PREFIX, ClaimCheck, Envelope, Facts, Mail, group, mail_key, request_key},
     keyed::Secret,
     queue::{Queue, QueueError},
     store::{ObjectName, Store, StoreError},
@@ -79,6 +79,7 @@ pub fn facts(secret: &Secret, host: &str, handover: &Handover, arrived: UnixMill
     Facts {
         request_key: request_key(secret, host, &handover.queue_id, &handover.original_recipient),
         mail_key: mail_key(secret, host, &handover.queue_id),
+        group: group(secret, &handover.sender, &handover.client_address),
         mail_from: handover.sender.clone(),
         rcpt_to: handover.original_recipient.clone(),
         client_address: handover.client_address.clone(),

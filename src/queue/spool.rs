@@ -6,8 +6,9 @@
 //! cur/<id>.<receives>            with a receiver; the file's mtime is when its lease ends
 //! parked/<parked>-<id>.<receives>.<reason>
 //! ```
-//! `<id>` is the millisecond of arrival and 64 random bits; nothing in a name speaks of a requester. A file's content is
-//! the envelope's wire form. `ls` shows all there is to know.
+//! `<id>` is the millisecond of arrival, 64 random bits, and the start of the envelope's group (a keyed hash of the
+//! sender); nothing in a name speaks of a requester. A file's content is the envelope's wire form. `ls` shows all there
+//! is to know.
 //!
 //! * **Accepted** means written, fsynced, renamed into `new/`, and the directory fsynced.
 //! * **Claimed** means renamed into `cur/` with the receive count one up. A rename has one winner, so several processes
@@ -15,8 +16,11 @@
 //!   file, the old receipt names nothing and is stale.
 //! * **Crash**: `kill -9` of a receiver leaves the file in `cur/`; it is claimed again when its lease has ended.
 //!   No rename after the first needs an fsync: undone by a power cut, it only brings a message back.
+//! * **Fair**: the groups take turns, so that one flooder does not starve the others ([`names`] says how).
 //!
 //! All processes must run as one user (only a file's owner may set its mtime).
+
+mod names;
 
 use std::{
     collections::VecDeque,
@@ -31,14 +35,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
+use names::{Held, Waiting, in_fair_order};
+
 use super::{BATCH_MAX, Delivery, Depth, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement};
-use crate::{clock::UnixMillis, durable, envelope::Envelope, keyed::hex};
+use crate::{clock::UnixMillis, durable, envelope::Envelope};
 
 /// How often a waiting receive looks. A look at an empty directory costs some ten microseconds.
 const POLL_EVERY: Duration = Duration::from_millis(50);
-/// How long a listing of `new/` is used before it is read again, so that what was released early is found in time;
-/// but at least so many times as long as the reading took: a million files must not be listed every second.
-const LISTING_FRESH: Duration = Duration::from_secs(1);
+/// How long a listing of `new/` is used before it is read again, so that who came meanwhile gets a turn in time; but at
+/// least so many times as long as the reading took: a million files must not be listed every second.
+const LISTING_FRESH: Duration = Duration::from_millis(100);
 const LISTING_FRESH_TIMES: u32 = 20;
 /// How often `cur/` is searched for ended leases.
 const LEASE_SCAN_EVERY: Duration = Duration::from_millis(500);
@@ -61,7 +67,7 @@ struct Spool {
     listing: Mutex<Listing>,
 }
 
-/// Names in `new/`, in order of their due time, as they were when it was read.
+/// Names in `new/` that were due when it was read, in the order in which they are to be received.
 #[derive(Default)]
 struct Listing {
     names: VecDeque<String>,
@@ -102,8 +108,8 @@ impl SpoolQueue {
 #[async_trait]
 impl Queue for SpoolQueue {
     async fn put(&self, envelope: &Envelope) -> Result<()> {
-        let wire = envelope.encode();
-        self.run(move |spool| spool.put(&wire)).await?
+        let (wire, group) = (envelope.encode(), envelope.facts.group.clone());
+        self.run(move |spool| spool.put(&wire, &group)).await?
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
@@ -140,13 +146,13 @@ impl Queue for SpoolQueue {
 }
 
 impl Spool {
-    fn put(&self, wire: &[u8]) -> Result<()> {
+    fn put(&self, wire: &[u8], group: &str) -> Result<()> {
         let now = UnixMillis::now();
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| QueueError::Unavailable("no random numbers".into()))?;
-        let id = format!("{:013}_{}", now.0, hex(&random));
-        let waiting = Waiting { due: now, id: id.clone(), receives: 0 };
-        durable::write_file(&self.dir.join("tmp").join(id), &self.new_path(&waiting.name()), wire).map_err(unavailable("write to"))
+        let id = names::id(now, random, group);
+        let waiting = Waiting { due: now, id: &id, receives: 0 };
+        durable::write_file(&self.dir.join("tmp").join(&id), &self.new_path(&waiting.name()), wire).map_err(unavailable("write to"))
     }
 
     fn receive(&self, max: usize) -> Result<Vec<Delivery>> {
@@ -168,17 +174,12 @@ impl Spool {
             if (listing.names.is_empty() || is_stale) && !is_reread {
                 is_reread = true;
                 let start = Instant::now();
-                let mut names = names_in(&self.dir.join("new"))?;
-                names.sort_unstable();
-                listing.names = names.into();
+                let (waiting, held) = (names_in(&self.dir.join("new"))?, names_in(&self.dir.join("cur"))?);
+                listing.names = in_fair_order(waiting, &held, UnixMillis::now());
                 listing.stale_at = Some(Instant::now() + LISTING_FRESH.max(start.elapsed() * LISTING_FRESH_TIMES));
             }
             let Some(name) = listing.names.pop_front() else { break };
             let Some(waiting) = Waiting::parse(&name) else { continue };
-            if waiting.due > UnixMillis::now() {
-                listing.names.clear(); // sorted by due time: the rest is not due either
-                break;
-            }
             match self.claim(&name, &waiting) {
                 Ok(claimed) => received.extend(claimed),
                 // One file that another user owns, or that the disk cannot give, must not keep the others waiting.
@@ -189,8 +190,8 @@ impl Spool {
     }
 
     /// Renames a waiting file into `cur/` and reads it; `None` if another receiver was faster.
-    fn claim(&self, name: &str, waiting: &Waiting) -> Result<Option<Delivery>> {
-        let held = Held { id: waiting.id.clone(), receives: waiting.receives + 1 };
+    fn claim(&self, name: &str, waiting: &Waiting<'_>) -> Result<Option<Delivery>> {
+        let held = Held { id: waiting.id, receives: waiting.receives + 1 };
         let (from, to) = (self.new_path(name), self.cur_path(&held.name()));
         // The lease is written before the rename: from its first moment in cur/ the file has a lease that runs.
         match self.set_lease(&from).and_then(|()| fs::rename(&from, &to)) {
@@ -263,7 +264,7 @@ impl Spool {
             } else {
                 depth.visible += 1
             }
-            depth.oldest = [depth.oldest, arrival(&waiting.id)].into_iter().flatten().min();
+            depth.oldest = [depth.oldest, names::arrival(waiting.id)].into_iter().flatten().min();
         }
         Ok(depth)
     }
@@ -299,46 +300,6 @@ impl Spool {
     fn cur_path(&self, name: &str) -> PathBuf {
         self.dir.join("cur").join(name)
     }
-}
-
-/// A name in `new/`.
-struct Waiting {
-    due: UnixMillis,
-    id: String,
-    receives: u32,
-}
-
-impl Waiting {
-    fn name(&self) -> String {
-        format!("{:013}-{}.{}", self.due.0, self.id, self.receives)
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        let (due, rest) = name.split_once('-')?;
-        let Held { id, receives } = Held::parse(rest)?;
-        Some(Self { due: UnixMillis(due.parse().ok()?), id, receives })
-    }
-}
-
-/// A name in `cur/`.
-struct Held {
-    id: String,
-    receives: u32,
-}
-
-impl Held {
-    fn name(&self) -> String {
-        format!("{}.{}", self.id, self.receives)
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        let (id, receives) = name.rsplit_once('.')?;
-        Some(Self { id: id.to_owned(), receives: receives.parse().ok()? })
-    }
-}
-
-fn arrival(id: &str) -> Option<UnixMillis> {
-    id.split_once('_')?.0.parse().ok().map(UnixMillis)
 }
 
 fn names_in(dir: &Path) -> Result<Vec<String>> {

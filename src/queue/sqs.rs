@@ -1,7 +1,8 @@
 //! Amazon SQS as the queue: a standard queue and, beside it, one for the dead letters.
 //!
 //! A body is the base64 of the envelope's wire form: SQS takes only XML's characters, mail is bytes. Everything that
-//! speaks of the requester is in the body; the attributes hold only counts and words from closed vocabularies.
+//! speaks of the requester is in the body; the attributes hold only counts, words from closed vocabularies, and as
+//! `MessageGroupId` the envelope's group, a keyed hash by which SQS is fair to all senders ("fair queues").
 //! `ReceiveMessage` is bounded by a time-out a little over its long poll, because the SDK would wait for ever on a
 //! connection that went silent. Every entry of a batch answer's `Failed` list becomes that message's error.
 
@@ -133,7 +134,10 @@ impl Queue for SqsQueue {
         if body.len() > self.message_bytes_max {
             return Err(QueueError::TooBig { bytes: body.len(), max: self.message_bytes_max });
         }
-        self.client.send_message().queue_url(&self.url).message_body(body).send().await.map(drop).map_err(queue_error)
+        // On a standard queue a group makes it a fair queue: SQS delays who floods it, and not the others.
+        let group = Some(envelope.facts.group.clone()).filter(|group| !group.is_empty());
+        let message = self.client.send_message().queue_url(&self.url).message_body(body).set_message_group_id(group);
+        message.send().await.map(drop).map_err(queue_error)
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {

@@ -79,6 +79,7 @@ fn envelope(queue_id: &str, mail: &[u8]) -> Envelope {
     let facts = Facts {
         request_key: format!("{queue_id:0>64}"),
         mail_key: format!("{queue_id:0>64}"),
+        group: "0123456789abcdef0123456789abcdef".into(),
         mail_from: "requester@example.org".into(),
         rcpt_to: "get@example.com".into(),
         client_address: "198.51.100.7".into(),
@@ -330,6 +331,80 @@ mod spool_only {
         assert_eq!(ids, (0..30).map(|index| format!("Q{index}")).collect::<Vec<_>>());
     }
 
+    /// Puts `count` messages of a sender of this group.
+    async fn put_from(queue: &SpoolQueue, group: &str, count: usize) {
+        for _ in 0..count {
+            let mut envelope = envelope("Q", b"");
+            envelope.facts.group = group.repeat(32);
+            queue.put(&envelope).await.expect("put");
+        }
+    }
+
+    /// The first letters of the groups of the next `count` messages, as several receivers get them.
+    async fn next_groups(receivers: &[&SpoolQueue], count: usize) -> String {
+        let mut groups = String::new();
+        for receiver in receivers.iter().cycle() {
+            for delivery in receiver.receive(2, PATIENCE).await.expect("receive") {
+                groups.extend(Envelope::decode(&delivery.wire).expect("decodes").facts.group.chars().next());
+            }
+            if groups.len() >= count {
+                break;
+            }
+        }
+        groups
+    }
+
+    /// Of a spool where leases outlive the test.
+    fn receiver(dir: &tempfile::TempDir) -> SpoolQueue {
+        SpoolQueue::open(dir.path(), Duration::from_secs(600)).expect("spool")
+    }
+
+    #[tokio::test]
+    async fn a_flooder_does_not_starve_the_others_and_they_do_not_starve_the_flooder() {
+        let (queue, dir) = folder();
+        put_from(&queue, "f", 1_000).await;
+        for other in ["1", "2", "3", "4", "5"] {
+            put_from(&queue, other, 1).await;
+        }
+        let receivers = [receiver(&dir), receiver(&dir), receiver(&dir)];
+        let first = next_groups(&receivers.each_ref(), 20).await;
+        for other in ["1", "2", "3", "4", "5"] {
+            assert_eq!(first.matches(other).count(), 1, "{first}");
+        }
+        assert!(first.starts_with('f'), "the flooder was first: {first}");
+        assert_eq!(first.matches('f').count(), first.len() - 5, "and has every turn that the others leave: {first}");
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_a_flooder_holds_leases_is_next() {
+        let (queue, dir) = folder();
+        put_from(&queue, "f", 300).await;
+        let (one, two) = (receiver(&dir), receiver(&dir));
+        next_groups(&[&one, &two], 40).await;
+        put_from(&queue, "1", 2).await;
+        put_from(&queue, "2", 2).await;
+        // A new process lists now; one that has listed before does so again within moments.
+        let next = next_groups(&[&receiver(&dir)], 4).await;
+        assert!(["1212", "1221", "2112", "2121"].contains(&next.as_str()), "{next}"); // within a millisecond there is no order
+        put_from(&queue, "3", 1).await;
+        let has_come = async || next_groups(&[&one], 2).await.contains('3').then_some(());
+        eventually("the newcomer at an old receiver", PATIENCE, has_come).await;
+    }
+
+    #[tokio::test]
+    async fn a_released_message_keeps_its_group_and_an_earlier_versions_name_is_received() {
+        let (queue, dir) = folder();
+        put_from(&queue, "f", 1).await;
+        let delivery = receive_one(&queue).await;
+        settle(&queue, &delivery, Settlement::Release(Duration::ZERO)).await.expect("released");
+        let names = fs::read_dir(dir.path().join("new")).expect("folder");
+        let names: Vec<String> = names.map(|entry| entry.expect("entry").file_name().into_string().expect("UTF-8")).collect();
+        assert!(names.len() == 1 && names[0].ends_with("_ffffffff.1"), "{names:?}");
+        fs::write(dir.path().join("new/1790000000000-1790000000000_0123456789abcdef.3"), envelope("old", b"").encode()).expect("write");
+        let counts: Vec<u32> = receive_all(&queue, 2).await.iter().map(|delivery| delivery.receive_count).collect();
+        assert!(counts.contains(&4) && counts.contains(&2), "{counts:?}");
+    }
+
     #[tokio::test]
     async fn no_file_name_speaks_of_the_requester() {
         let (queue, dir) = folder();
@@ -385,6 +460,25 @@ mod sqs_only {
         assert!(matches!(result, Err(QueueError::TooBig { max: MESSAGE_BYTES_MAX, .. })), "{result:?}");
         assert_eq!(bed.queue.depth().await.expect("depth").visible, 0);
         bed.queue.put(&envelope("Q", &[b'x'; 190_000])).await.expect("the settings' default for what travels inline fits");
+    }
+
+    #[tokio::test]
+    async fn a_message_is_in_its_senders_group_so_that_the_queue_is_fair() {
+        use aws_sdk_sqs::types::MessageSystemAttributeName::MessageGroupId;
+        let Ok(ministack) = Ministack::shared().map_err(|why| skipped(&why.0)) else { return };
+        let (url, aws) = (ministack.create_queue("contract-fair").await, ministack.aws().await);
+        let queue = SqsQueue::new(&aws, &url, &url, VISIBILITY, MESSAGE_BYTES_MAX);
+        let with_group = envelope("Q", b"");
+        let mut without = with_group.clone();
+        without.facts.group.clear();
+        let client = aws_sdk_sqs::Client::new(aws.config());
+        for (envelope, want) in [(&with_group, Some(with_group.facts.group.clone())), (&without, None)] {
+            queue.put(envelope).await.expect("put");
+            let receive = client.receive_message().queue_url(&url).wait_time_seconds(5).message_system_attribute_names(MessageGroupId);
+            let message = receive.send().await.expect("receive").messages.and_then(|mut messages| messages.pop()).expect("a message");
+            assert_eq!(message.attributes().and_then(|attributes| attributes.get(&MessageGroupId)).cloned(), want);
+            client.delete_message().queue_url(&url).receipt_handle(message.receipt_handle().expect("held")).send().await.expect("deleted");
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,164 @@
+//! The spool's file names: what they hold, and in which order waiting ones are received.
+//!
+//! Pure: no file is touched here. A name that is not one of ours parses to `None` and is left where it lies.
+//!
+//! **Fair order.** A flooder must not keep the others waiting. So a name's rank is how many messages of its group (its
+//! sender) are before it, those with a receiver included, and the lowest rank is received first, among equals the one
+//! that is due first. With n groups waiting, each gets every n-th turn, however many messages it has; within a group
+//! the order is that of their due times. A group with nothing in flight always has a message of rank 0, and its oldest
+//! is before every later arrival of rank 0: nobody, the flooder included, waits for ever.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::{clock::UnixMillis, keyed::hex};
+
+/// Characters of the envelope's group in a name. 32 bits only keep senders apart for a while: two that share them
+/// share their turns.
+const GROUP_CHARS: usize = 8;
+
+/// A message's name in `tmp/`, and the part of its names in the other folders that never changes.
+pub(super) fn id(arrived: UnixMillis, random: [u8; 8], group: &str) -> String {
+    let id = format!("{:013}_{}", arrived.0, hex(&random));
+    // What is not a keyed hash has no place in a file's name.
+    match group.get(..GROUP_CHARS).filter(|short| group_number(short).is_some()) {
+        Some(short) => format!("{id}_{short}"),
+        None => id,
+    }
+}
+
+/// When the message of this id was put.
+pub(super) fn arrival(id: &str) -> Option<UnixMillis> {
+    id.split_once('_')?.0.parse().ok().map(UnixMillis)
+}
+
+/// The group in an id. Names of earlier versions have none: together they are one group.
+fn group(id: &str) -> Option<u32> {
+    id.splitn(3, '_').nth(2).and_then(group_number)
+}
+
+fn group_number(short: &str) -> Option<u32> {
+    let is_lower_hex = short.len() == GROUP_CHARS && short.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_lower_hex.then(|| u32::from_str_radix(short, 16).ok()).flatten()
+}
+
+/// A name in `new/`.
+pub(super) struct Waiting<'a> {
+    pub(super) due: UnixMillis,
+    pub(super) id: &'a str,
+    pub(super) receives: u32,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) fn name(&self) -> String {
+        format!("{:013}-{}.{}", self.due.0, self.id, self.receives)
+    }
+
+    pub(super) fn parse(name: &'a str) -> Option<Self> {
+        let (due, rest) = name.split_once('-')?;
+        let Held { id, receives } = Held::parse(rest)?;
+        Some(Self { due: UnixMillis(due.parse().ok()?), id, receives })
+    }
+}
+
+/// A name in `cur/`.
+pub(super) struct Held<'a> {
+    pub(super) id: &'a str,
+    pub(super) receives: u32,
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.id, self.receives)
+    }
+
+    pub(super) fn parse(name: &'a str) -> Option<Self> {
+        let (id, receives) = name.rsplit_once('.')?;
+        Some(Self { id, receives: receives.parse().ok()? })
+    }
+}
+
+/// The names of `waiting` that are due at `now`, in the order in which they are to be received while those in `held`
+/// are with a receiver.
+pub(super) fn in_fair_order(mut waiting: Vec<String>, held: &[String], now: UnixMillis) -> VecDeque<String> {
+    waiting.sort_unstable(); // by due time: it comes first, and all names have it in the same width
+    let mut before: HashMap<Option<u32>, u32> = HashMap::new();
+    for held in held.iter().filter_map(|name| Held::parse(name)) {
+        *before.entry(group(held.id)).or_default() += 1;
+    }
+    let mut ranked: Vec<(u32, String)> = Vec::with_capacity(waiting.len());
+    for name in waiting {
+        let Some(Waiting { due, id, .. }) = Waiting::parse(&name) else { continue };
+        if due > now {
+            break;
+        }
+        let count = before.entry(group(id)).or_default();
+        ranked.push((*count, name));
+        *count = count.saturating_add(1);
+    }
+    // Stable: among equals the order of their due times stays. One flooder alone is in order already, which is seen.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOODER: &str = "aaaaaaaa00";
+    const NOW: UnixMillis = UnixMillis(1_790_000_000_500);
+
+    /// A waiting name that was put and due `millis` after a base time.
+    fn waiting(millis: u64, group: &str) -> String {
+        let at = UnixMillis(1_790_000_000_000 + millis);
+        Waiting { due: at, id: &id(at, [7; 8], group), receives: 0 }.name()
+    }
+
+    fn held(millis: u64, group: &str) -> String {
+        Held { id: &id(UnixMillis(1_790_000_000_000 + millis), [7; 8], group), receives: 1 }.name()
+    }
+
+    #[test]
+    fn a_name_holds_a_short_group_and_nothing_that_is_not_a_hash() {
+        let at = UnixMillis(1_790_000_000_000);
+        assert_eq!(id(at, [0xab; 8], "0123456789abcdef"), "1790000000000_abababababababab_01234567");
+        for other in ["", "short", "someone@example.org", "ABCDEF0123", "../../../etc", "äääääääää"] {
+            assert_eq!(id(at, [0xab; 8], other), "1790000000000_abababababababab", "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_its_group_through_its_folders_and_an_old_name_has_none() {
+        let name = waiting(3, FLOODER);
+        let parsed = Waiting::parse(&name).expect("ours");
+        let held = Held { id: parsed.id, receives: 1 }.name();
+        assert_eq!(Held::parse(&held).map(|held| group(held.id)), Some(Some(0xaaaa_aaaa)));
+        assert_eq!(arrival(parsed.id), Some(UnixMillis(1_790_000_000_003)));
+        let old = Waiting::parse("1790000000001-1790000000000_0123456789abcdef.2").expect("an old name");
+        assert_eq!(
+            (old.due, old.receives, group(old.id), arrival(old.id)),
+            (UnixMillis(1_790_000_000_001), 2, None, Some(UnixMillis(1_790_000_000_000)))
+        );
+    }
+
+    #[test]
+    fn every_group_gets_its_turn_and_within_one_the_oldest_is_first() {
+        let (f, a, b) = (|millis| waiting(millis, FLOODER), |millis| waiting(millis, "bbbbbbbb"), |millis| waiting(millis, "cccccccc"));
+        let order = in_fair_order(vec![b(9), f(3), f(1), a(5), f(2), a(6), f(4)], &[], NOW);
+        assert_eq!(order, [f(1), a(5), b(9), f(2), a(6), f(3), f(4)]);
+    }
+
+    #[test]
+    fn who_has_messages_in_flight_waits_for_who_has_none_and_is_first_again_when_they_are_done() {
+        let names = || vec![waiting(1, FLOODER), waiting(2, FLOODER), waiting(8, "bbbbbbbb"), waiting(9, "bbbbbbbb")];
+        let (f1, f2, a8, a9) = (waiting(1, FLOODER), waiting(2, FLOODER), waiting(8, "bbbbbbbb"), waiting(9, "bbbbbbbb"));
+        assert_eq!(in_fair_order(names(), &[held(0, FLOODER), held(0, FLOODER)], NOW), [&a8, &a9, &f1, &f2].map(String::as_str));
+        assert_eq!(in_fair_order(names(), &[held(0, "bbbbbbbb")], NOW), [&f1, &f2, &a8, &a9].map(String::as_str));
+        assert_eq!(in_fair_order(names(), &[], NOW), [&f1, &a8, &f2, &a9].map(String::as_str));
+    }
+
+    #[test]
+    fn what_is_not_due_or_not_ours_is_left_out() {
+        let order = in_fair_order(vec![waiting(501, FLOODER), waiting(500, FLOODER), "stray".into(), "x-y.z".into()], &["stray".into()], NOW);
+        assert_eq!(order, [waiting(500, FLOODER)]);
+    }
+}
