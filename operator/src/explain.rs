@@ -1,28 +1,46 @@
-//! `replyfleet explain FILE.eml`: each rule's verdict on a saved mail, by the very rules that the worker asks.
+//! `replyfleet explain`: each rule's verdict on a saved mail, by the very rules that the worker asks; or how a Maildir, a
+//! folder or an mbox would have gone, by reason. It reads and asks, and changes nothing: not the ledger either.
+
+mod mails;
+mod show;
 
 use std::{
-    io::Read,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::Args;
-use replyfleet::{clock::UnixMillis, envelope::Facts, ground::look, settings::Settings};
+use futures_util::{StreamExt, stream};
+use replyfleet::{
+    clock::UnixMillis,
+    envelope::Facts,
+    ground::look,
+    settings::{AuthenticationMode, Settings},
+};
 use replyfleet_worker::{
-    catalogue::keeper,
+    catalogue::{Catalogue, keeper},
     catalogue_object,
+    judge::{End, Hearing, Judge, Judgement, Step},
+    ledger::Ledger,
+    outcome::Wait,
     reason::Reason,
     request::{self, Request},
-    screen::{Policy, RULES, Seen, TOO_OLD},
+    screen::Seen,
     send,
+    switches::Switches,
 };
 
-use crate::table::{table, verdict};
+use self::mails::Saved;
+use crate::ledger;
+
+/// How many mails of a folder are asked at a time: each may wait for DNS.
+const AT_A_TIME: usize = 16;
 
 #[derive(Args)]
 pub(crate) struct ExplainArguments {
-    /// The mail, as a file; - for standard input.
+    /// A mail, a Maildir, a folder of mails, or an mbox; - for a mail on standard input.
     file: PathBuf,
     /// MAIL FROM; else the mail's Return-Path, else its From. Give an empty one for the null sender.
     #[arg(long)]
@@ -30,66 +48,158 @@ pub(crate) struct ExplainArguments {
     /// RCPT TO; else the first address of the catalogue.
     #[arg(long)]
     recipient: Option<String>,
+    /// The address that the mail came from, for SPF.
+    #[arg(long)]
+    client_address: Option<IpAddr>,
+    /// What the client said in HELO or EHLO, for SPF.
+    #[arg(long, default_value = "")]
+    helo: String,
+    /// Asks neither DNS nor the database: the rules that need them are left out.
+    #[arg(long)]
+    offline: bool,
+    /// Of many mails, says each one's end as well.
+    #[arg(long)]
+    each: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What every mail is asked by.
+struct Bench {
+    judge: Judge,
+    catalogue: Catalogue,
+    ledger: Option<Ledger>,
+    switches: std::sync::Arc<Switches>,
+    mail_bytes_max: usize,
+}
+
+/// How one mail went.
+struct Explained {
+    facts: Facts,
+    bytes: usize,
+    steps: Vec<Step>,
+    judgement: Option<Judgement>,
+    /// How many replies it would get.
+    replies: usize,
+}
+
+impl Explained {
+    /// The first rule that ended the way.
+    fn end(&self) -> Option<End> {
+        self.steps.iter().find_map(|step| step.end)
+    }
+
+    /// The word of its end: `answered`, a reason's, or what it would wait for.
+    fn word(&self) -> &'static str {
+        match self.end() {
+            None => "answered",
+            Some(End::Ignore(reason)) => reason.word(),
+            Some(End::Later(Wait::Dns)) => "later (dns)",
+            Some(End::Later(Wait::Switch)) => "later (held)",
+            Some(End::Later(_)) => "later (ledger)",
+        }
+    }
 }
 
 pub(crate) async fn run(arguments: &ExplainArguments, config: &Path) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(config)?;
-    let mail = read(&arguments.file)?;
+    let mut settings = Settings::load(config)?;
+    if arguments.offline {
+        settings.authentication.mode = AuthenticationMode::Off;
+    }
+    let mails = mails::open(&arguments.file)?;
     let available = send::available(&settings);
     let ground = look(&settings, false).await?;
     let catalogue = keeper::look(ground.store.as_ref(), &catalogue_object(&settings)?, &available).await?;
-    let policy = Policy::new(&settings).map_err(anyhow::Error::msg)?;
-
-    let request = match request::read(&mail, settings.screen.mail_bytes_max.get()) {
-        Ok(request) => request,
-        Err(reason) => {
-            println!("ignored: {} (rule 19: a limit, or no header; no other rule is asked then)", reason.word());
-            return Ok(ExitCode::SUCCESS);
+    let ledger = match arguments.offline {
+        true => None,
+        false => Some(ledger::join(&settings).await.context("give --offline to do without the database")?),
+    };
+    let switches = match &ledger {
+        Some(ledger) => ledger.switches().await?,
+        None => Switches::default(),
+    };
+    let bench = Bench {
+        judge: Judge::open(&settings).map_err(anyhow::Error::msg)?,
+        catalogue,
+        ledger,
+        switches: switches.into(),
+        mail_bytes_max: settings.screen.mail_bytes_max.get(),
+    };
+    match mails {
+        Saved::One(mail) => {
+            let explained = bench.explain(arguments, &mail).await;
+            show::one(&explained, arguments.json)
         }
-    };
-    let recipient = arguments.recipient.clone().or_else(|| catalogue.responses().first().map(|response| response.address.clone()));
-    let facts = Facts {
-        mail_from: arguments.sender.clone().unwrap_or_else(|| sender(&request)),
-        rcpt_to: recipient.unwrap_or_default(),
-        arrived: UnixMillis::now(),
-        ..Facts::default()
-    };
-    let seen = Seen { facts: &facts, request: &request, catalogue: &catalogue, policy: &policy, now: UnixMillis::now() };
-
-    println!("MAIL FROM:<{}>  RCPT TO:<{}>  {} bytes", facts.mail_from, facts.rcpt_to, request.bytes);
-    let mut rows = table(&["rule", "looks for", "verdict", "saw"]);
-    let mut first: Option<Reason> = None;
-    for rule in RULES.iter().chain([&TOO_OLD]) {
-        let finding = (rule.check)(&seen);
-        first = first.or(finding.reason);
-        let cell = finding.reason.map_or_else(|| verdict(true, "passes"), |reason| verdict(false, reason.word()));
-        rows.add_row([rule.number.to_string().into(), rule.looks_for.into(), cell, finding.saw.into_owned().into()]);
-    }
-    for (number, looks_for) in [("10", "another recipient of the mail that is answered"), ("25", "a sender over the allowance")] {
-        rows.add_row([number, looks_for, "not asked", "the ledger decides when the mail comes"]);
-    }
-    println!("{rows}");
-    match first {
-        Some(reason) => println!("ignored: {}", reason.word()),
-        None => println!(
-            "answered with {} replies, if the sender has answers left (rule 25) and no other recipient of the mail was answered (rule 10)",
-            catalogue.responses_for(&facts.rcpt_to).len()
-        ),
+        Saved::Many(mails) => {
+            let mut all = stream::iter(mails)
+                .map(|mail| {
+                    let bench = &bench;
+                    async move {
+                        let (name, content) = mail?;
+                        anyhow::Ok((name, bench.explain(arguments, &content).await.word()))
+                    }
+                })
+                .buffered(AT_A_TIME);
+            let mut ends = Vec::new();
+            while let Some(end) = all.next().await {
+                ends.push(end?);
+            }
+            show::many(&ends, arguments.each, arguments.json)
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    if file.as_os_str() == "-" {
-        let mut mail = Vec::new();
-        std::io::stdin().read_to_end(&mut mail).context("cannot read standard input")?;
-        return Ok(mail);
+impl Bench {
+    async fn explain(&self, arguments: &ExplainArguments, mail: &[u8]) -> Explained {
+        let now = UnixMillis::now();
+        let mut facts = Facts {
+            mail_from: arguments.sender.clone().unwrap_or_default(),
+            rcpt_to: arguments.recipient.clone().unwrap_or_else(|| self.first_address()),
+            client_address: arguments.client_address.map(|address| address.to_string()).unwrap_or_default(),
+            helo: arguments.helo.clone(),
+            arrived: now,
+            ..Facts::default()
+        };
+        let mut steps = Vec::new();
+        let request = match request::read(mail, self.mail_bytes_max) {
+            Ok(request) => request,
+            Err(reason) => {
+                steps.push(unreadable(reason));
+                return Explained { facts, bytes: mail.len(), steps, judgement: None, replies: 0 };
+            }
+        };
+        if arguments.sender.is_none() {
+            facts.mail_from = sender(&request);
+        }
+        let seen = Seen { facts: &facts, request: &request, catalogue: &self.catalogue, policy: self.judge.policy(), now };
+        let hearing = Hearing { seen, mail, switches: self.switches.clone(), is_shedding: false };
+        let judgement = self
+            .judge
+            .ask(&hearing, self.ledger.as_ref(), &mut |step| {
+                steps.push(step);
+                true
+            })
+            .await;
+        let responses = self.catalogue.responses_for(&facts.rcpt_to);
+        let replies = responses.iter().filter(|response| response.needs <= judgement.trust).count();
+        Explained { bytes: mail.len(), judgement: Some(judgement), replies, steps, facts }
     }
-    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+
+    fn first_address(&self) -> String {
+        self.catalogue.responses().first().map(|response| response.address.clone()).unwrap_or_default()
+    }
+}
+
+/// Rule 19's limits, which end the way before any other rule is asked.
+fn unreadable(reason: Reason) -> Step {
+    let saw = "a limit is broken, or there is no header; no other rule is asked then";
+    Step { number: 19, looks_for: "a mail that can be read", saw: saw.into(), end: Some(End::Ignore(reason)) }
 }
 
 /// What MAIL FROM most likely was: Postfix and most others leave it in Return-Path.
 fn sender(request: &Request) -> String {
-    let return_path = request.values("return-path").next().map(|value| value.trim_matches(['<', '>']).to_owned());
+    let return_path = request.values("return-path").next().map(|value| value.trim_matches(['<', '>', ' ']).to_owned());
     return_path.or_else(|| request.from.as_ref().ok().map(|from| from.as_str().to_owned())).unwrap_or_default()
 }

@@ -6,14 +6,19 @@
 mod check;
 mod demo;
 mod explain;
+mod ledger;
+mod lists;
 mod manual;
 mod queue;
+mod status;
+mod switch;
 mod table;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use replyfleet::settings::Settings;
+use replyfleet_worker::ledger::ListKind;
 
 /// Operates a replyfleet: an e-mail responder that answers all who really asked, soon, and once.
 #[derive(Parser)]
@@ -32,8 +37,18 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Tries the settings and everything that they name; ends with 1 if something is wrong.
     Check,
-    /// Says for a saved mail which rules fire, and why.
+    /// Says for saved mail which rules fire, and why.
     Explain(explain::ExplainArguments),
+    /// Shows what the fleet does: queue, workers, switches, and how requests ended.
+    Status(status::StatusArguments),
+    /// Shows or sets what is switched off: everything, attachments, an address, a provider.
+    Switch(switch::SwitchArguments),
+    /// Puts senders on the block list, or takes them off.
+    Block(lists::ListArguments),
+    /// Puts senders on the allow list, which lifts allowance and caps, or takes them off.
+    Allow(lists::ListArguments),
+    /// Forgets what is kept of a sender: its allowance begins anew.
+    Forget(lists::ForgetArguments),
     /// Shows how full the queue is, and what is parked for which reason.
     Queue(queue::QueueArguments),
     /// Prints a completion script for a shell.
@@ -64,6 +79,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => demo::run(demo).await,
         Command::Check => check::run(&config).await,
         Command::Explain(explain) => explain::run(&explain, &config).await,
+        Command::Status(status) => status::run(&status, &Settings::load(&config)?).await,
+        Command::Switch(switch) => switch::run(&switch, &Settings::load(&config)?).await,
+        Command::Block(list) => lists::run(ListKind::Block, &list, &Settings::load(&config)?).await,
+        Command::Allow(list) => lists::run(ListKind::Allow, &list, &Settings::load(&config)?).await,
+        Command::Forget(forget) => lists::forget(&forget, &Settings::load(&config)?).await,
         Command::Queue(queue) => queue::run(&queue, &Settings::load(&config)?).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { dir } => manual::pages(&dir),

@@ -1,5 +1,7 @@
 //! Tables for people: aligned, quiet, and plain text where the output is no terminal.
 
+use std::time::Duration;
+
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, TableComponent, presets::NOTHING};
 
 /// A table with these column heads.
@@ -28,6 +30,21 @@ pub(crate) fn age(seconds: u64) -> String {
     }
 }
 
+/// A time as people type it: a number with s, m, h or d behind it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time: write a number with s, m, h or d behind it, such as 12h");
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).filter(|&seconds| seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
 /// A number of bytes as people say it.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
@@ -40,6 +57,16 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_people_type_them() {
+        for (text, seconds) in [("90s", 90), ("90m", 5_400), ("12h", 43_200), ("30d", 2_592_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "12", "h", "-1h", "1w", "0s", "9999999999999999999d", "1 h", "1é"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn ages_and_sizes_read_well() {

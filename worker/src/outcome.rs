@@ -33,6 +33,10 @@ pub enum Wait {
     Ledger,
     /// The store.
     Store,
+    /// A name server that answers.
+    Dns,
+    /// The operator, who holds such requests.
+    Switch,
     /// A next hop that will take a reply.
     Sender,
     /// Another worker's claim on a reply to run out.
@@ -115,6 +119,8 @@ impl Wait {
         match self {
             Wait::Ledger => "ledger",
             Wait::Store => "store",
+            Wait::Dns => "dns",
+            Wait::Switch => "switch",
             Wait::Sender => "sender",
             Wait::Claim => "claim",
             Wait::Stopping => "stopping",

@@ -13,6 +13,8 @@ pub enum Reason {
     OwnAddress,
     /// 4: Not exactly one From field with exactly one mailbox that can be written back byte for byte.
     UnclearFrom,
+    /// 5: The From domain cannot take mail.
+    CannotTakeMail,
     /// 6: A local part beyond ASCII, and no sender for it.
     NonAsciiAddress,
     /// 7: On the block list.
@@ -49,17 +51,22 @@ pub enum Reason {
     NotText,
     /// 20: Too old to be answered.
     TooOld,
+    /// 21: Nothing proves the sender far enough for anything that the address has.
+    Unproven,
     /// 25: The sender had as many answers as there are to have.
     OverAllowance,
+    /// 29: The operator has switched it off.
+    SwitchedOff,
 }
 
 impl Reason {
     /// Every reason, in the order of the rules.
-    pub const ALL: [Reason; 23] = [
+    pub const ALL: [Reason; 26] = [
         Reason::NullSender,
         Reason::RoleSender,
         Reason::OwnAddress,
         Reason::UnclearFrom,
+        Reason::CannotTakeMail,
         Reason::NonAsciiAddress,
         Reason::Blocked,
         Reason::MailFarm,
@@ -78,7 +85,9 @@ impl Reason {
         Reason::Unreadable,
         Reason::NotText,
         Reason::TooOld,
+        Reason::Unproven,
         Reason::OverAllowance,
+        Reason::SwitchedOff,
     ];
 
     /// The word for logs, metrics and the ledger.
@@ -88,6 +97,7 @@ impl Reason {
             Reason::RoleSender => "role_sender",
             Reason::OwnAddress => "own_address",
             Reason::UnclearFrom => "unclear_from",
+            Reason::CannotTakeMail => "cannot_take_mail",
             Reason::NonAsciiAddress => "non_ascii_address",
             Reason::Blocked => "blocked",
             Reason::MailFarm => "mail_farm",
@@ -106,7 +116,9 @@ impl Reason {
             Reason::Unreadable => "unreadable",
             Reason::NotText => "not_text",
             Reason::TooOld => "too_old",
+            Reason::Unproven => "unproven",
             Reason::OverAllowance => "over_allowance",
+            Reason::SwitchedOff => "switched_off",
         }
     }
 
