@@ -66,6 +66,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    replyfleet_worker::crypto::install();
     replyfleet::telemetry::quiet_panics();
     match run(arguments).await {
         Ok(code) => code,

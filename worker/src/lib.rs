@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crypto;
+
 mod drain;
 mod lease;
 mod respond;
@@ -11,6 +13,7 @@ mod respond;
 pub mod request;
 
 pub mod address;
+pub mod authenticate;
 pub mod catalogue;
 pub mod reason;
 pub mod screen;

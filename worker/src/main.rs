@@ -31,6 +31,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    replyfleet_worker::crypto::install();
     telemetry::quiet_panics();
     let settings = match Settings::load(&arguments.config) {
         Ok(settings) => settings,

@@ -16,6 +16,7 @@ use crate::{
     attachments::Attachments,
     catalogue::keeper::{CatalogueKeeper, KeeperError},
     compose::Letterhead,
+    crypto,
     drain::Drain,
     ledger::{Ledger, LedgerError},
     metrics::Metrics,
@@ -66,6 +67,7 @@ impl Worker {
     /// # Errors
     /// [`OpenError`], with the settings' key where one is to blame.
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
+        crypto::install();
         let ground = Ground::open(settings, send::needs_aws(settings)).await?;
         let senders = send::open(settings, ground.aws.as_deref()).map_err(OpenError::Value)?;
         Self::assemble(settings, ground, senders).await

@@ -1,0 +1,154 @@
+//! Who sent a mail (rules 5 and 21 to 24): SPF, DKIM, DMARC alignment, and where the settings trust somebody, ARC and
+//! our own MX's Authentication-Results.
+//!
+//! An [`Authenticator`] is opened once and shared; its DNS cache serves all mails. For one mail everything is asked at
+//! once, and all of it ends at one deadline: what is proven by then stays proven. [`Authenticator::authenticate`] never
+//! fails; trouble stands in the [`Evidence`]. What the trust buys is decided by the caller and the catalogue.
+//!
+//! Parts: `fields` splits the mail, `dns` asks, `dkim`, `spf`, `arc` and `results` find, `alignment` tells for whom a
+//! finding speaks, `evidence` weighs. mail-auth's types are seen below this module only.
+
+mod alignment;
+mod arc;
+mod dkim;
+mod dns;
+mod evidence;
+mod fields;
+mod hosts;
+mod results;
+mod spf;
+mod tags;
+
+use std::sync::Arc;
+
+use replyfleet::{
+    clock::UnixMillis,
+    envelope::Facts,
+    settings::{AuthenticationMode, AuthenticationSettings},
+};
+use tokio::time::Instant;
+
+use self::{
+    dkim::Outcome,
+    dns::{Dns, within},
+    evidence::{Findings, SpfFinding},
+    fields::Mail,
+    results::Results,
+    spf::Session,
+};
+pub use self::{
+    evidence::{Evidence, EvidenceLine},
+    fields::author_agrees,
+    hosts::{DomainFault, MailHosts},
+    spf::SpfResult,
+};
+use crate::address::Address;
+
+/// Finds out who sent mails. A clone shares settings, resolver and cache.
+#[derive(Clone)]
+pub struct Authenticator {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: AuthenticationSettings,
+    /// `trusted_sealers` as A-labels in lower case.
+    sealers: Vec<String>,
+    dns: Dns,
+}
+
+impl Authenticator {
+    /// Opens the resolver that the settings name, else the system's.
+    ///
+    /// # Errors
+    /// A sentence with the settings' key: no resolver, or a trusted sealer that is no domain.
+    pub fn open(settings: &AuthenticationSettings) -> Result<Self, String> {
+        crate::crypto::install();
+        let sealer = |entry: &String| {
+            let domain = Address::parse(&format!("x@{}", entry.trim())).map(|address| address.ascii_domain());
+            domain.ok_or_else(|| format!("authentication.trusted_sealers: {entry:?} is not a domain (without @ and *: sub-domains are covered)"))
+        };
+        let sealers = settings.trusted_sealers.iter().map(sealer).collect::<Result<_, _>>()?;
+        let dns = Dns::open(settings.resolver, settings.cache_entries.get(), settings.timeout_s.duration())?;
+        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), sealers, dns }) })
+    }
+
+    /// The hosts that take mail for `domain`, an A-label (rule 5).
+    ///
+    /// # Errors
+    /// [`DomainFault`]: it takes none, or DNS did not say within `timeout_s`.
+    pub async fn mail_hosts(&self, domain: &str) -> Result<MailHosts, DomainFault> {
+        within(self.deadline(), hosts::mail_hosts(&self.shared.dns, domain)).await.unwrap_or(Err(DomainFault::Temporary))
+    }
+
+    /// Whether the client of a mail may send for its MAIL FROM, else for its HELO (RFC 7208).
+    pub async fn spf(&self, facts: &Facts) -> SpfResult {
+        self.spf_until(facts, self.deadline()).await.result
+    }
+
+    /// What can be found out about the sender of `mail`, whose one From address is `from`.
+    pub async fn authenticate(&self, mail: &[u8], from: &Address, facts: &Facts) -> Evidence {
+        let Shared { settings, sealers, dns } = &*self.shared;
+        if settings.mode == AuthenticationMode::Off {
+            return Evidence::off();
+        }
+        let crlf = fields::with_crlf(mail);
+        let Some(mail) = Mail::split(&crlf) else {
+            return Evidence::unusable_from("the header is over the limits");
+        };
+        if !fields::agrees(&mail, from) {
+            return Evidence::unusable_from("two readers of the header do not find the same From");
+        }
+        let deadline = self.deadline();
+        let from_domain = from.ascii_domain();
+        let arrived_s = if facts.arrived == UnixMillis::default() { UnixMillis::now() } else { facts.arrived }.0 / 1_000;
+
+        let proofs = async {
+            tokio::join!(
+                within(deadline, alignment::discover(dns, &from_domain)),
+                dkim::verify(dns, &mail, &from_domain, arrived_s, deadline),
+                async { if sealers.is_empty() { None } else { Some(arc::verify(dns, &mail, sealers, arrived_s, deadline).await) } }
+            )
+        };
+        let spf = self.spf_until(facts, deadline);
+        tokio::pin!(proofs, spf);
+        let mut spf_finding = None;
+        let (policy, dkim, arc) = loop {
+            tokio::select! {
+                biased;
+                found = &mut proofs => break found,
+                found = &mut spf, if spf_finding.is_none() => spf_finding = Some(found),
+            }
+        };
+        let policy = policy.and_then(Result::ok);
+        // A DKIM signature by From's very domain is all there is to have; SPF need not be waited for.
+        if spf_finding.is_none() && !dkim.iter().any(|verdict| verdict.outcome == Outcome::Pass && verdict.domain == from_domain) {
+            spf_finding = Some(spf.await);
+        }
+        let results = settings.authserv_id.as_deref().map(|id| our_results(&mail, id));
+        Findings { from: &from_domain, policy, dkim, spf: spf_finding, arc, results }.weigh(settings)
+    }
+
+    async fn spf_until(&self, facts: &Facts, deadline: Instant) -> SpfFinding {
+        let nothing = |domain| SpfFinding { domain, is_mail_from: false, result: SpfResult::None };
+        let Some(client) = spf::client_address(&facts.client_address) else { return nothing("client address unknown".into()) };
+        let session = Session { client, helo: &facts.helo, mail_from: &facts.mail_from };
+        let result = within(deadline, spf::check(&self.shared.dns, &session)).await.unwrap_or(SpfResult::TempError);
+        SpfFinding { domain: session.domain(), is_mail_from: !facts.mail_from.is_empty(), result }
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.shared.settings.timeout_s.duration()
+    }
+}
+
+/// The topmost field that our own MX wrote (rule 24). If that one is malformed, none is believed: those below it are older,
+/// or not ours.
+fn our_results(mail: &Mail<'_>, authserv_id: &str) -> Option<Results> {
+    let is_ours = |value: &&[u8]| results::authserv_id(&String::from_utf8_lossy(value)).is_some_and(|id| id.eq_ignore_ascii_case(authserv_id));
+    let topmost = mail.named("Authentication-Results").map(|field| field.value).find(is_ours)?;
+    results::parse(std::str::from_utf8(topmost).ok()?)
+}
+
+#[cfg(test)]
+mod tests;
