@@ -16,9 +16,10 @@ use super::dns::{Dns, Missing};
 const NAMES_MAX: usize = 8;
 
 /// How closely a proven domain must match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Of the same organisation.
+    #[default]
     Relaxed,
     /// The same name.
     Strict,
@@ -34,8 +35,8 @@ impl Mode {
     }
 }
 
-/// What the owner of a From domain asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the owner of a From domain asks for; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Policy {
     /// Where the record stands, if there is one.
     pub(super) record_at: Option<String>,
@@ -44,15 +45,10 @@ pub(super) struct Policy {
     /// How an SPF domain must match.
     pub(super) spf: Mode,
     /// A part of the organisation that stands for itself (psd=n).
-    boundary: Option<String>,
+    pub(super) boundary: Option<String>,
 }
 
 impl Policy {
-    /// No record: relaxed.
-    fn none() -> Self {
-        Self { record_at: None, dkim: Mode::Relaxed, spf: Mode::Relaxed, boundary: None }
-    }
-
     /// Whether `domain` speaks for `from`; both are A-labels in lower case.
     pub(super) fn is_aligned(&self, domain: &str, from: &str, mode: Mode) -> bool {
         let is_inside = self.boundary.as_deref().is_none_or(|boundary| crate::address::is_within(domain, boundary));
@@ -98,9 +94,9 @@ pub(super) async fn discover(dns: &Dns, from: &str) -> Result<Policy, Missing> {
     }
     // The From domain's own record, else that of the organisation: the last one found.
     let own = found.iter().position(|(name, _)| *name == from);
-    let Some((name, record)) = own.or_else(|| found.len().checked_sub(1)).map(|at| &found[at]) else { return Ok(Policy::none()) };
+    let Some((name, record)) = own.or_else(|| found.len().checked_sub(1)).map(|at| &found[at]) else { return Ok(Policy::default()) };
     if record.p == Asked::Unspecified && record.rua.is_empty() {
-        return Ok(Policy { boundary, ..Policy::none() }); // asks for nothing: DMARC does not apply (RFC 9989 §4.10.1)
+        return Ok(Policy { boundary, ..Policy::default() }); // asks for nothing: DMARC does not apply (RFC 9989 §4.10.1)
     }
     let mode = |asked| if asked == Alignment::Strict { Mode::Strict } else { Mode::Relaxed };
     Ok(Policy { record_at: Some((*name).to_owned()), dkim: mode(record.adkim), spf: mode(record.aspf), boundary })
@@ -159,11 +155,11 @@ mod tests {
 
     #[test]
     fn strict_alignment_takes_the_same_name_only_and_a_boundary_holds() {
-        let policy = Policy::none();
+        let policy = Policy::default();
         assert!(policy.is_aligned("example.org", "a.example.org", Mode::Relaxed));
         assert!(!policy.is_aligned("example.org", "a.example.org", Mode::Strict));
         assert!(policy.is_aligned("a.example.org", "a.example.org", Mode::Strict));
-        let apart = Policy { boundary: Some("a.example.org".into()), ..Policy::none() };
+        let apart = Policy { boundary: Some("a.example.org".into()), ..Policy::default() };
         assert!(apart.is_aligned("b.a.example.org", "a.example.org", Mode::Relaxed));
         assert!(!apart.is_aligned("example.org", "a.example.org", Mode::Relaxed));
     }
