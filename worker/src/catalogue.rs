@@ -7,9 +7,15 @@
 //!     "send_method": "SMTP" } ]
 //! ```
 //! `body` may also be one string; `attachments` may be null or left out. Several entries for one address are sent in
-//! their order. More fields may be added: `subject` (a fixed text), `subject_from_request` (true: `Re: ` and the
-//! request's own subject, sanitised), and `trust` (`"small"` or `"full"`: how far a sender must be proven to get it; with
-//! attachments `"full"` if it does not say).
+//! their order. Fields that may be added: `subject` (a fixed text), `subject_from_request` (true: `Re: ` and the request's
+//! own subject, sanitised), `trust` (`"small"` or `"full"`: how far a sender must be proven to get it; with attachments
+//! `"full"` if it does not say), `lang` (the language of the body, BCP 47), and `translations`:
+//!
+//! ```json
+//! "lang": "en",
+//! "translations": { "fa": { "body": [["plain", "متن"], ["html", "<p>متن</p>"]], "subject": "پاسخ" } }
+//! ```
+//! A translation has the parts that the body has, since both go out together ([`crate::language`] chooses it).
 //!
 //! A catalogue is taken whole or refused whole; the error names entry, field, line and column. [`keeper`] fetches it,
 //! keeps the last good one across restarts, and is the only one that replaces it.
@@ -22,7 +28,7 @@ use std::collections::HashMap;
 use replyfleet::{keyed::sha256_hex, settings::Trust, store::ObjectName};
 use serde::Deserialize;
 
-use crate::address::Address;
+use crate::{address::Address, language::Tag};
 
 /// Which of the settings' senders a response goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -62,9 +68,34 @@ pub struct Response {
     pub subject: Subject,
     /// How far a sender must be proven to get it: [`Trust::Small`] or [`Trust::Full`].
     pub needs: Trust,
+    /// The language of the body, if the catalogue says it.
+    pub lang: Option<Tag>,
+    /// The body in other languages, in the order of the file; only where `lang` is said.
+    pub translations: Vec<Translation>,
     /// The start of a SHA-256 over all of the above, made once when the catalogue is read: which response was promised,
     /// whatever place it has in a later catalogue.
     pub digest: String,
+}
+
+/// A response's body in another language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// Which.
+    pub lang: Tag,
+    /// The text/plain body; there is one if the response has one.
+    pub plain: Option<String>,
+    /// The text/html body, not a whole document; there is one if the response has one.
+    pub html: Option<String>,
+    /// The Subject in its place, if there is one.
+    pub subject: Option<String>,
+}
+
+/// Whether `html` is a document with a head or body element of its own, which cannot stand inside another.
+pub fn is_whole_document(html: &str) -> bool {
+    let html = html.to_ascii_lowercase();
+    let begins_element =
+        |name: &str| html.match_indices(name).any(|(at, _)| !html[at + name.len()..].starts_with(|c: char| c.is_ascii_alphanumeric()));
+    html.contains("<!doctype") || ["<html", "<head", "<body"].into_iter().any(begins_element)
 }
 
 /// The Subject of a reply.

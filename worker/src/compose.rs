@@ -4,17 +4,19 @@
 //! Nothing that the requester wrote is in a reply, but for the ids of its thread, which are checked before, and the
 //! subject where the catalogue asks for it, which is stripped of everything that could act.
 
+mod body;
+
+use body::body;
 use bytes::Bytes;
 use mail_builder::{
     MessageBuilder,
     headers::{HeaderType, address::Address as HeaderAddress, date::Date, raw::Raw, text::Text},
-    mime::MimePart,
 };
 use replyfleet::{clock::UnixMillis, keyed::Secret};
 
 use crate::{
     address::Address,
-    catalogue::{Response, Subject},
+    catalogue::{Response, Subject, Translation},
     request::Request,
 };
 
@@ -65,12 +67,13 @@ pub struct Recipient<'a> {
     pub request_key: &'a str,
 }
 
-/// Composes the reply number `index` of a request. `attachments` are the contents of `response.attachments`, in order.
+/// Composes the reply number `index` of a request: `response`, after its `translation` if one was chosen. `attachments` are the contents of `response.attachments`, in order.
 pub fn compose(
     letterhead: &Letterhead,
     recipient: &Recipient<'_>,
     index: usize,
     response: &Response,
+    translation: Option<&Translation>,
     attachments: &[Bytes],
     now: UnixMillis,
 ) -> Reply {
@@ -84,7 +87,7 @@ pub fn compose(
     let mut message = MessageBuilder::new()
         .header("From", from)
         .header("To", raw(&to))
-        .header("Subject", Text::new(subject(letterhead, recipient.request, response)));
+        .header("Subject", Text::new(subject(letterhead, recipient.request, response, translation)));
     message =
         message.header("Date", Date::new(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX))).header("Message-ID", raw(&format!("<{id}@{domain}>")));
     if let Some(in_reply_to) = &recipient.request.message_id {
@@ -96,7 +99,7 @@ pub fn compose(
         .header("X-Auto-Response-Suppress", raw("All"))
         .header("X-Loop", raw(&response.address))
         .header("MIME-Version", raw("1.0"))
-        .body(body(response, attachments));
+        .body(body(response, translation, attachments));
     Reply {
         mail_from: format!("{}+{}@{}", letterhead.bounce.local(), &token[..TOKEN_CHARS], letterhead.bounce.ascii_domain()),
         rcpt_to: to,
@@ -110,24 +113,10 @@ fn raw(value: &str) -> HeaderType<'static> {
     HeaderType::Raw(Raw::new(value.to_owned()))
 }
 
-fn body<'a>(response: &'a Response, attachments: &'a [Bytes]) -> MimePart<'a> {
-    let part = |kind: &'static str, text: &'a str| MimePart::new(kind, text);
-    let plain = response.plain.as_deref().map(|text| part("text/plain", text));
-    let html = response.html.as_deref().map(|text| part("text/html", text));
-    let text = match (plain, html) {
-        (Some(plain), Some(html)) => MimePart::new("multipart/alternative", vec![plain, html]),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => part("text/plain", ""),
-    };
-    if attachments.is_empty() {
-        return text;
+fn subject(letterhead: &Letterhead, request: &Request, response: &Response, translation: Option<&Translation>) -> String {
+    if let Some(text) = translation.and_then(|translation| translation.subject.as_ref()) {
+        return text.clone();
     }
-    let files = response.attachments.iter().zip(attachments);
-    let files = files.map(|(file, content)| MimePart::new("application/octet-stream", content.as_ref()).attachment(file.file_name.as_str()));
-    MimePart::new("multipart/mixed", std::iter::once(text).chain(files).collect::<Vec<_>>())
-}
-
-fn subject(letterhead: &Letterhead, request: &Request, response: &Response) -> String {
     match &response.subject {
         Subject::Default => letterhead.subject.clone(),
         Subject::Fixed(text) => text.clone(),

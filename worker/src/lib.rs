@@ -20,6 +20,9 @@ pub mod screen;
 
 pub mod ledger;
 
+pub mod language;
+pub mod script;
+
 pub mod attachments;
 pub mod compose;
 pub mod send;

@@ -1,8 +1,11 @@
 //! From bytes to a [`Request`]: the header of a mail, read under limits that hold before any parser sees it.
 //!
 //! The body is never parsed: whom to answer, and whether, stands in the header, and a tree of nested parts is how a
-//! parser is made to fall. So the header block is cut out first, measured, and only then given to mail-parser.
+//! parser is made to fall. So the header block is cut out first, measured, and only then given to mail-parser. Of the body
+//! only the first letters are looked at, without a parser ([`excerpt`]): they may help to choose a language.
 //! A mail that breaks a limit or has no header ends in a reason, never in an error.
+
+mod excerpt;
 
 use std::{fmt, sync::LazyLock};
 
@@ -35,6 +38,9 @@ pub struct Request {
     pub references: Vec<String>,
     /// Type and subtype of the mail as a whole, in lower case; `text/plain` if it does not say (RFC 2045 §5.2).
     pub content_type: String,
+    /// The beginning of the first text part, decoded, at most 2,048 characters; empty if there is none or it cannot be read.
+    /// Only its letters mean anything.
+    pub excerpt: String,
     /// Every field in the order of the mail: the name in lower case, the value unfolded.
     pub fields: Vec<(String, String)>,
     /// Length of the whole mail.
@@ -109,9 +115,7 @@ pub fn read(mail: &[u8], bytes_max: usize) -> Result<Request, Reason> {
         match (&field.name, &field.value) {
             (HeaderName::From, value) => from_fields.push((value, text.clone())),
             (HeaderName::Subject, HeaderValue::Text(decoded)) if subject.is_empty() => subject = decoded.chars().take(SUBJECT_CHARS_MAX).collect(),
-            (HeaderName::ContentType, HeaderValue::ContentType(value)) if content_type.is_none() => {
-                content_type = Some(format!("{}/{}", value.ctype(), value.subtype().unwrap_or("")).to_lowercase());
-            }
+            (HeaderName::ContentType, HeaderValue::ContentType(value)) if content_type.is_none() => content_type = Some(value),
             _ => {}
         }
         fields.push((field.name().to_lowercase(), text));
@@ -130,8 +134,11 @@ pub fn read(mail: &[u8], bytes_max: usize) -> Result<Request, Reason> {
         [(value, text)] => from_address(value, text),
         _ => Err(FromFault::SeveralFields),
     };
+    let encoding = values("content-transfer-encoding").first().copied().unwrap_or_default();
+    let excerpt = excerpt::excerpt(content_type, encoding, &mail[header.len()..]);
+    let content_type = content_type.map(|value| format!("{}/{}", value.ctype(), value.subtype().unwrap_or("")).to_lowercase());
     let content_type = content_type.unwrap_or_else(|| "text/plain".into());
-    Ok(Request { from, subject, message_id, references, content_type, fields, bytes: mail.len() })
+    Ok(Request { from, subject, message_id, references, content_type, excerpt, fields, bytes: mail.len() })
 }
 
 /// The header with the empty line that ends it. A mail that ends within its header, at a line end, is a mail without a

@@ -19,6 +19,7 @@ use crate::{
     attachments::Attachments,
     catalogue::{Catalogue, Response, keeper::CatalogueKeeper},
     compose::{Letterhead, Recipient, compose},
+    language,
     ledger::{Application, Attempt, Claim, Ledger, LedgerError, Progress, ReplyState, Try, Verdict},
     metrics::Metrics,
     outcome::{Outcome, Park, Wait},
@@ -267,7 +268,8 @@ impl Responder {
             Claim::Held(_) => return Ok(Ok(ReplyState::Claimed)),
         };
         let recipient = Recipient { to: case.to, request: case.request, request_key: key };
-        let reply = compose(&self.letterhead, &recipient, index, response, &attachments, self.clock.now());
+        let translation = language::choose(response, &case.facts.rcpt_to, case.request);
+        let reply = compose(&self.letterhead, &recipient, index, response, translation, &attachments, self.clock.now());
         let start = Instant::now();
         // The senders keep their own time; this one is for a disk that hangs. What comes after it is not known.
         let sent = tokio::time::timeout(sender.timeout() + SEND_GRACE, sender.send(&reply)).await;

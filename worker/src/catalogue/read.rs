@@ -3,6 +3,8 @@
 //! serde_json gives each value as the slice of the text that it was read from ([`RawValue`]); where that slice lies in
 //! the text is the fault's line and column.
 
+mod translations;
+
 use std::fmt;
 
 use replyfleet::{settings::Trust, store::ObjectName};
@@ -24,7 +26,7 @@ const FILE_NAME_CHARS_MAX: usize = 200;
 /// Characters of a fixed Subject.
 const SUBJECT_CHARS_MAX: usize = 256;
 
-const FIELDS: &str = "email_addr, body, attachments, send_method, subject, subject_from_request, trust";
+const FIELDS: &str = "email_addr, body, attachments, send_method, subject, subject_from_request, trust, lang, translations";
 
 /// The entries of `text`.
 pub(super) fn responses(text: &str, available: &[SendMethod]) -> Result<Vec<Response>, CatalogueError> {
@@ -51,6 +53,7 @@ impl Entry<'_> {
         let fields: Fields<'_> = serde_json::from_str(self.raw).map_err(|error| self.source.json_error(self.raw, &error, Some(self.number), None))?;
         let (mut address, mut body, mut attachments, mut send_method) = (None, None, Vec::new(), None);
         let (mut subject, mut is_from_request, mut needs) = (None, false, None);
+        let (mut lang, mut translations) = (None, None);
         for (index, (name, value)) in fields.0.iter().enumerate() {
             let value = Field { entry: self, name, raw: value.get() };
             if fields.0[..index].iter().any(|(earlier, _)| earlier == name) {
@@ -64,6 +67,8 @@ impl Entry<'_> {
                 "subject" => subject = Some(value.subject()?),
                 "trust" => needs = Some(value.trust()?),
                 "subject_from_request" => is_from_request = value.parse("true or false")?,
+                "lang" => lang = Some(value.lang()?),
+                "translations" => translations = Some(value),
                 _ => return Err(value.error(&format!("is not a field of the catalogue; these are: {FIELDS}"))),
             }
         }
@@ -80,6 +85,10 @@ impl Entry<'_> {
         };
         // Megabytes for a forged kilobyte are what a reflector is made of.
         let needs = needs.unwrap_or(if attachments.is_empty() { Trust::Small } else { Trust::Full });
+        let translations = match translations {
+            None => Vec::new(),
+            Some(field) => field.translations(&translations::Original { lang: lang.as_ref(), plain: &plain, html: &html, subject: &subject })?,
+        };
         Ok(Response {
             address: address.ok_or_else(|| missing("email_addr"))?,
             plain,
@@ -88,6 +97,8 @@ impl Entry<'_> {
             send_method: send_method.ok_or_else(|| missing("send_method"))?,
             subject,
             needs,
+            lang,
+            translations,
             digest: String::new(), // the catalogue's, once the response is whole
         })
     }

@@ -102,3 +102,80 @@ fn a_response_is_known_by_what_it_says_and_not_by_its_place() {
     let edited = digests(&SEED_SHAPE.replace("I have an attachment", "I have two"));
     assert!(edited[0] == old[0] && edited[1] != old[1]);
 }
+
+const TRANSLATED: &str = r#"[
+  {
+    "email_addr": "get@example.com",
+    "body": [["plain", "links"], ["html", "<p>links</p>"]],
+    "send_method": "SES",
+    "lang": "EN",
+    "translations": {
+      "fa": {
+        "body": [["plain", "پیوندها"], ["html", "<p>پیوندها</p>"]],
+        "subject": "پاسخ"
+      },
+      "zh-hans": { "body": [["html", "<p>链接</p>"], ["plain", "链接"]] }
+    }
+  }
+]"#;
+
+#[test]
+fn a_body_may_have_translations() {
+    let catalogue = Catalogue::parse(TRANSLATED, &BOTH).expect("valid");
+    let response = &catalogue.responses()[0];
+    assert_eq!(response.lang.as_ref().map(Tag::as_str), Some("en"));
+    let [fa, zh] = response.translations.as_slice() else { panic!("two") };
+    assert_eq!((fa.lang.as_str(), fa.plain.as_deref(), fa.subject.as_deref()), ("fa", Some("پیوندها"), Some("پاسخ")));
+    assert_eq!((zh.lang.as_str(), zh.html.as_deref(), zh.subject.as_deref()), ("zh-Hans", Some("<p>链接</p>"), None));
+    let plain = r#"[{"email_addr": "a@b.org", "body": "x", "send_method": "SES", "lang": "en", "translations": {"fa": {"body": "y"}}}]"#;
+    assert_eq!(Catalogue::parse(plain, &BOTH).expect("valid").responses()[0].translations[0].plain.as_deref(), Some("y"));
+    Catalogue::parse(&plain.replace(r#"{"fa": {"body": "y"}}"#, "{}"), &BOTH).expect("none yet");
+}
+
+#[test]
+fn a_changed_translation_is_another_response() {
+    let digest = |text: &str| Catalogue::parse(text, &BOTH).expect("valid").responses()[0].digest.clone();
+    for (from, to) in [("پاسخ", "پاسخ ما"), ("<p>链接</p>", "<p>链</p>"), ("\"EN\"", "\"de\""), ("zh-hans", "zh-hant")] {
+        assert_ne!(digest(TRANSLATED), digest(&TRANSLATED.replacen(from, to, 1)), "{from}");
+    }
+}
+
+#[test]
+fn every_fault_of_a_translation_is_found_at_its_own_place() {
+    for (from, to, field, line, wanted) in [
+        ("\"EN\"", "\"English\"", "lang", 6, "\"English\" must be a language tag"),
+        ("\"EN\"", "7", "lang", 6, "must be a language tag, such as \"en\""),
+        ("\"lang\": \"EN\",", "", "translations", 7, "add \"lang\""),
+        ("\"EN\"", "\"fa\"", "translations.fa", 8, "already"),
+        ("\"zh-hans\"", "\"FA\"", "translations.FA", 12, "already"),
+        ("\"zh-hans\"", "\"zh_hans\"", "translations.zh_hans", 12, "\"zh_hans\" must be a language tag"),
+        ("\"subject\": \"پاسخ\"", "\"subjekt\": \"پاسخ\"", "translations.fa.subjekt", 10, "these are: body, subject"),
+        ("\"subject\": \"پاسخ\"", "\"subject\": \"\"", "translations.fa.subject", 10, "1 to 256 characters"),
+        ("\"subject\": \"پاسخ\"", "\"body\": \"x\"", "translations.fa.body", 10, "there twice"),
+        (", [\"html\", \"<p>پیوندها</p>\"]", "", "translations.fa.body", 9, "the entry's own has a \"html\" part, this has none"),
+        (", [\"html\", \"<p>links</p>\"]", "", "translations.fa.body", 9, "this has a \"html\" part, the entry's own has none"),
+        ("[[\"html\", \"<p>链接</p>\"], [\"plain\", \"链接\"]]", "7", "translations.zh-hans.body", 12, "a string, or a list"),
+        ("{ \"body\": [[\"html\", \"<p>链接</p>\"], [\"plain\", \"链接\"]] }", "{}", "translations.zh-hans", 12, "has no body"),
+        ("{ \"body\": [[\"html\", \"<p>链接</p>\"], [\"plain\", \"链接\"]] }", "\"链接\"", "translations.zh-hans", 12, "an object with body"),
+        ("<p>链接</p>", "<!DOCTYPE html><p>链接</p>", "translations.zh-hans.body", 12, "only what stands inside <body>"),
+        ("<p>links</p>", "<html><body>links</body></html>", "translations", 7, "only what stands inside <body>"),
+        ("\"lang\"", "\"subject_from_request\": true, \"lang\"", "translations.fa.subject", 10, "subject_from_request"),
+    ] {
+        assert!(TRANSLATED.contains(from), "{from}");
+        let fault = fault(&TRANSLATED.replacen(from, to, 1));
+        assert_eq!((fault.entry, fault.field.as_deref(), fault.line), (Some(1), Some(field), line), "{fault}");
+        assert!(fault.text.contains(wanted), "{fault}");
+    }
+    let list = fault(r#"[{"email_addr": "a@b.org", "body": "x", "send_method": "SES", "lang": "en", "translations": [["fa", "y"]]}]"#);
+    assert!(list.field.as_deref() == Some("translations") && list.text.contains("an object from language tags"), "{list}");
+}
+
+#[test]
+fn a_whole_document_is_told_from_a_fragment() {
+    for document in ["<!DOCTYPE html><p>x", " <HTML lang=\"fa\">", "<html>", "<!-- x -->\n<head>", "<body\n>"] {
+        assert!(is_whole_document(document), "{document}");
+    }
+    for fragment in ["", "<p>x</p>", "<header>x</header>", "<htmlx>", "html head body", "&lt;html&gt;"] {
+        assert!(!is_whole_document(fragment), "{fragment}");
+    }
+}

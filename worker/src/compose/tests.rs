@@ -4,7 +4,8 @@ use mail_parser::{MessageParser, MimeHeaders};
 
 use super::*;
 use crate::{
-    catalogue::{Attachment, SendMethod},
+    catalogue::{Attachment, SendMethod, Translation},
+    language::Tag,
     request,
 };
 use replyfleet::store::ObjectName;
@@ -30,16 +31,22 @@ fn response() -> Response {
         send_method: SendMethod::Ses,
         needs: replyfleet::settings::Trust::Small,
         subject: Subject::Default,
+        lang: None,
+        translations: Vec::new(),
         digest: String::new(),
     }
 }
 
 fn composed(header: &str, response: &Response) -> Reply {
+    composed_in(header, response, None)
+}
+
+fn composed_in(header: &str, response: &Response, translation: Option<&Translation>) -> Reply {
     let mail = format!("{header}\nFrom: Some One <Some.One@example.org>\n\n");
     let request = request::read(mail.as_bytes(), 1 << 20).expect("readable");
     let to = request.from.clone().expect("clear");
     let attachments: Vec<Bytes> = response.attachments.iter().map(|_| Bytes::from((0..=255).collect::<Vec<u8>>())).collect();
-    compose(&letterhead(), &Recipient { to: &to, request: &request, request_key: KEY }, 1, response, &attachments, NOW)
+    compose(&letterhead(), &Recipient { to: &to, request: &request, request_key: KEY }, 1, response, translation, &attachments, NOW)
 }
 
 fn header_lines(reply: &Reply) -> Vec<String> {
@@ -144,4 +151,69 @@ fn a_hostile_subject_is_only_text() {
 fn a_thread_that_cannot_be_trusted_is_left_out() {
     let lines = header_lines(&composed("Message-ID: <1@x.org> <2@x.org>\nReferences: <a@x.org>", &response()));
     assert!(!lines.iter().any(|line| line.starts_with("In-Reply-To") || line.starts_with("References")));
+}
+
+/// A response in English with a Persian translation.
+fn bilingual() -> Response {
+    let translation = Translation {
+        lang: Tag::parse("fa").expect("valid"),
+        plain: Some("سلام\n".into()),
+        html: Some("<p>سلام</p>".into()),
+        subject: Some("پاسخ".into()),
+    };
+    let (plain, html) = (Some("hello\n".into()), Some("<p>hello</p>".into()));
+    Response { plain, html, lang: Tag::parse("en"), translations: vec![translation], subject: Subject::Fixed("Answer".into()), ..response() }
+}
+
+#[test]
+fn a_translation_comes_first_and_the_own_text_after_it_in_every_part() {
+    let response = bilingual();
+    let reply = composed_in("Subject: x", &response, response.translations.first());
+    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    assert_eq!(parsed.subject(), Some("پاسخ"));
+    let plain = parsed.body_text(0).expect("plain").replace("\r\n", "\n");
+    assert_eq!(plain, "سلام\n\n----------------------------------------\n\nhello\n");
+    let html = parsed.body_html(0).expect("html").replace("\r\n", "\n");
+    let want = "<div lang=\"fa\" dir=\"rtl\">\n<p>سلام</p>\n</div>\n<hr>\n<div lang=\"en\" dir=\"ltr\">\n<p>hello</p>\n</div>";
+    assert_eq!(html.trim_end(), want);
+    for part in parsed.text_bodies().chain(parsed.html_bodies()) {
+        assert_eq!(part.content_language().as_text_list(), Some(&["fa".into(), "en".into()][..]), "RFC 3282");
+    }
+    assert_eq!(parsed.attachment(0).expect("attached").attachment_name(), Some("برنامه.apk"));
+    assert!(parsed.attachment(0).expect("attached").content_language().as_text_list().is_none());
+}
+
+#[test]
+fn the_own_text_alone_is_marked_where_its_language_is_known() {
+    let reply = composed("Subject: x", &bilingual());
+    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    assert_eq!(parsed.subject(), Some("Answer"));
+    assert_eq!(parsed.body_text(0).expect("plain").trim_end(), "hello");
+    assert_eq!(parsed.body_html(0).expect("html").replace("\r\n", "\n").trim_end(), "<div lang=\"en\" dir=\"ltr\">\n<p>hello</p>\n</div>");
+    assert_eq!(parsed.text_bodies().next().expect("plain").content_language().as_text(), Some("en"));
+    let document = Response { html: Some("<!doctype html><html><p>hello</p></html>".into()), translations: Vec::new(), ..bilingual() };
+    let reply = composed("Subject: x", &document);
+    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    assert_eq!(parsed.body_html(0).expect("html").trim_end(), "<!doctype html><html><p>hello</p></html>", "a document has marks of its own");
+    assert_eq!(parsed.html_bodies().next().expect("html").content_language().as_text(), Some("en"));
+}
+
+#[test]
+fn a_translation_of_plain_text_without_files_is_one_part() {
+    let mut response = Response { html: None, attachments: Vec::new(), ..bilingual() };
+    response.translations[0].html = None;
+    response.translations[0].subject = None;
+    let reply = composed_in("Subject: x", &response, response.translations.first());
+    let lines = header_lines(&reply);
+    assert!(lines.iter().any(|line| line == "Content-Language: fa, en") && lines.iter().any(|line| line == "Subject: Answer"), "{lines:#?}");
+    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    assert!(parsed.body_text(0).expect("plain").starts_with("سلام") && parsed.parts.len() == 1);
+}
+
+#[test]
+fn a_response_of_unknown_language_goes_out_without_any_mark() {
+    let message = String::from_utf8(composed("Subject: x", &response()).message).expect("ASCII");
+    assert!(!message.contains("Content-Language"));
+    let parsed = MessageParser::new().parse(message.as_bytes()).expect("parses");
+    assert_eq!(parsed.body_html(0).expect("html").trim_end(), "<p>سلام</p>");
 }
