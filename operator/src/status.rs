@@ -4,12 +4,7 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Args;
-use replyfleet::{
-    clock::UnixMillis,
-    ground::look,
-    queue::Depth,
-    settings::Settings,
-};
+use replyfleet::{clock::UnixMillis, ground::look, queue::Depth, settings::Settings};
 use replyfleet_worker::{
     ledger::{Census, ListKind, WorkerRow},
     switches::Switches,
@@ -49,7 +44,11 @@ pub(crate) async fn run(arguments: &StatusArguments, settings: &Settings) -> any
         census: ledger.census(now).await?,
         lists: ledger.list_counts(now).await?,
     };
-    if arguments.json { status.print_json() } else { status.print() }
+    if arguments.json {
+        status.print_json()
+    } else {
+        status.print()
+    }
     Ok(ExitCode::SUCCESS)
 }
 

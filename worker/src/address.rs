@@ -51,6 +51,11 @@ impl Address {
         self.local().split('+').next().unwrap_or_default().to_lowercase()
     }
 
+    /// The address without its +tag, in lower case and with its domain as A-label: how an address of ours is named.
+    pub fn without_tag(&self) -> String {
+        format!("{}@{}", self.base_local(), self.ascii_domain())
+    }
+
     /// The domain as A-label, in lower case; as it is if IDNA does not take it.
     pub fn ascii_domain(&self) -> String {
         idna::domain_to_ascii(self.domain()).unwrap_or_else(|_| self.domain().to_lowercase())

@@ -169,8 +169,7 @@ impl Catalogue {
     /// The responses for a recipient, in order: its address without +tag and in lower case must be in the catalogue.
     pub fn responses_for(&self, recipient: &str) -> Vec<&Response> {
         let Some(address) = Address::parse(recipient) else { return Vec::new() };
-        let key = format!("{}@{}", address.base_local(), address.ascii_domain());
-        self.by_address.get(&key).into_iter().flatten().map(|&index| &self.responses[index]).collect()
+        self.by_address.get(&address.without_tag()).into_iter().flatten().map(|&index| &self.responses[index]).collect()
     }
 
     /// All responses, in the order of the file.

@@ -25,7 +25,7 @@ use crate::{
     lease::{Hold, Leases},
     metrics::{Metrics, Story},
     outcome::{Outcome, Park, Wait},
-    respond::Responder,
+    respond::{Account, Responder},
     settle::{Ended, Settler},
 };
 
@@ -97,18 +97,18 @@ impl Drain {
                 None
             }
         };
-        let mut replies = Vec::new();
+        let mut account = Account::default();
         let outcome = if is_stopping {
             Outcome::Retry(Wait::Stopping)
         } else {
-            let respond = self.responder.respond(&delivery, envelope.as_ref(), &mut replies);
+            let respond = self.responder.respond(&delivery, envelope.as_ref(), &mut account);
             AssertUnwindSafe(respond).catch_unwind().await.unwrap_or(Outcome::Parked(Park::Panicked))
         };
         let row = outcome.row(delivery.receive_count);
         let story = Story {
             facts: envelope.as_ref().map(|envelope| &envelope.facts),
             receive_count: delivery.receive_count,
-            replies: &replies,
+            account: &account,
             handling_time: start.elapsed(),
             now: self.clock.now(),
         };

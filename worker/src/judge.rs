@@ -41,7 +41,7 @@ pub struct Judgement {
     pub is_proven: bool,
     /// Whether its sender is on the allow list (rule 28).
     pub is_allowed: bool,
-    /// What proved the sender: a word of [`Evidence::word`].
+    /// What proved the sender: a word of [`Evidence::word`], or the empty text if it did not come to that.
     pub proof: &'static str,
 }
 
@@ -104,11 +104,9 @@ impl Judge {
         &self.policy
     }
 
-    /// Judges, and stops at the first rule that ends the way.
-    ///
-    /// # Errors
-    /// How it ended.
-    pub async fn judge(&self, hearing: &Hearing<'_>, ledger: Option<&Ledger>) -> Result<Judgement, End> {
+    /// Judges, and stops at the first rule that ends the way; that end, if there is one, is told beside what was found out
+    /// until then.
+    pub async fn judge(&self, hearing: &Hearing<'_>, ledger: Option<&Ledger>) -> (Judgement, Option<End>) {
         let mut end = None;
         let judgement = self
             .ask(hearing, ledger, &mut |step| {
@@ -116,13 +114,13 @@ impl Judge {
                 end.is_none()
             })
             .await;
-        end.map_or(Ok(judgement), Err)
+        (judgement, end)
     }
 
     /// Asks the rules in order and hands each to `each`, for as long as that returns true. Without a ledger the lists
     /// are left out, as are those that need a From where there is none.
     pub async fn ask(&self, hearing: &Hearing<'_>, ledger: Option<&Ledger>, each: &mut (dyn FnMut(Step) -> bool + Send)) -> Judgement {
-        let mut judgement = Judgement { trust: Trust::None, is_proven: false, is_allowed: false, proof: "nothing" };
+        let mut judgement = Judgement { trust: Trust::None, is_proven: false, is_allowed: false, proof: "" };
         let seen = &hearing.seen;
         for rule in RULES.iter().chain([&TOO_OLD]) {
             if !each(Step::of(rule, (rule.check)(seen))) {
@@ -147,7 +145,7 @@ impl Judge {
                 return judgement;
             }
             evidence = Some(authenticator.authenticate(hearing.mail, from, seen.facts).await);
-        } else if !each(provider_step(hearing, from, &Ok(MailHosts::default()))) {
+        } else if !each(provider_step(hearing, from, &Ok(MailHosts { hosts: Vec::new() }))) {
             return judgement;
         }
         let proven = evidence.as_ref().map_or(self.proof.unproven, |evidence| evidence.trust(&self.proof));

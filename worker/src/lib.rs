@@ -8,6 +8,7 @@ pub mod crypto;
 
 mod drain;
 mod lease;
+mod queue_age;
 mod respond;
 
 pub mod request;
@@ -15,10 +16,12 @@ pub mod request;
 pub mod address;
 pub mod authenticate;
 pub mod catalogue;
+pub mod judge;
 pub mod reason;
 pub mod screen;
 
 pub mod ledger;
+pub mod switches;
 
 pub mod language;
 pub mod script;

@@ -15,7 +15,9 @@ use tokio::sync::broadcast;
 use crate::{
     ledger::ReplyState,
     outcome::{Outcome, Row},
+    respond::Account,
     send::SendError,
+    switches::Switches,
 };
 
 /// Lines that a slow reader of the feed may lag behind.
@@ -36,15 +38,25 @@ pub struct Ended {
     pub processing_time: Duration,
 }
 
-/// Counts and the feed.
+/// What the operator has switched, as this worker follows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switched {
+    /// The switches that are not as if nobody had set them, as `name=value`.
+    pub settings: Vec<String>,
+    /// Whether attachments are given up because the queue is long.
+    pub is_shedding: bool,
+}
+
+/// Counts, gauges, and the feed.
 pub struct Metrics {
+    switched: Mutex<Switched>,
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     feed: broadcast::Sender<Ended>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { counts: Mutex::default(), feed: broadcast::Sender::new(FEED_LINES_MAX) }
+        Self { switched: Mutex::default(), counts: Mutex::default(), feed: broadcast::Sender::new(FEED_LINES_MAX) }
     }
 }
 
@@ -54,8 +66,8 @@ pub struct Story<'a> {
     pub facts: Option<&'a Facts>,
     /// How often it was received.
     pub receive_count: u32,
-    /// Where its replies stand.
-    pub replies: &'a [ReplyState],
+    /// What there is to tell of it besides.
+    pub(crate) account: &'a Account,
     /// How long this worker had it.
     pub handling_time: Duration,
     /// The time.
@@ -67,7 +79,8 @@ impl Metrics {
     pub fn ended(&self, outcome: &Outcome, row: &Row, story: &Story<'_>) {
         let processing_time = story.facts.map(|facts| story.now.since(facts.arrived)).unwrap_or_default();
         let request_key = story.facts.map(|facts| facts.request_key.as_str()).unwrap_or_default();
-        let replies = story.replies.iter().map(|state| state.word()).collect::<Vec<_>>().join(",");
+        let Account { replies: states, proof, granted } = story.account;
+        let replies = states.iter().map(|state| state.word()).collect::<Vec<_>>().join(",");
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(
@@ -78,6 +91,8 @@ impl Metrics {
                     queue_id = story.facts.map(|facts| facts.queue_id.as_str()).unwrap_or_default(),
                     mx = story.facts.map(|facts| facts.host.as_str()).unwrap_or_default(),
                     replies,
+                    proof,
+                    granted,
                     receive_count = story.receive_count,
                     processing_time_ms = millis(processing_time),
                     handling_time_ms = millis(story.handling_time),
@@ -92,7 +107,7 @@ impl Metrics {
         }
         // Poisoned: a map of counts is whole whatever panicked.
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry((row.word, row.why)).or_default() += 1;
-        let ended = Ended { request_key: request_key.to_owned(), outcome: outcome.clone(), replies: story.replies.to_vec(), processing_time };
+        let ended = Ended { request_key: request_key.to_owned(), outcome: outcome.clone(), replies: states.clone(), processing_time };
         let _ = self.feed.send(ended); // an error means that nobody watches
     }
 
@@ -104,6 +119,23 @@ impl Metrics {
             None => tracing::debug!(request, reply = index, method, send_time_ms, "a reply was accepted"),
             Some(error) => tracing::warn!(request, reply = index, method, send_time_ms, error = %error, "a reply was not accepted"),
         }
+    }
+
+    /// What is switched, and whether attachments are given up; a change is said in the log.
+    pub(crate) fn switched(&self, switches: &Switches, is_shedding: bool) {
+        let settings = switches.settings().map(|setting| format!("{}={}", setting.name(), setting.value())).collect();
+        let now = Switched { settings, is_shedding };
+        // Poisoned: it is assigned whole.
+        let mut current = self.switched.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != now {
+            tracing::warn!(switches = now.settings.join(" "), is_shedding, "what is switched has changed");
+            *current = now;
+        }
+    }
+
+    /// What is switched, as this worker last saw it.
+    pub fn current_switches(&self) -> Switched {
+        self.switched.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many messages ended so far, by outcome and why.

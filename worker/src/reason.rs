@@ -19,6 +19,8 @@ pub enum Reason {
     NonAsciiAddress,
     /// 7: On the block list.
     Blocked,
+    /// 7: On the suppression list: mail to it bounced, or its owner does not want any.
+    Suppressed,
     /// 7: From a mail farm.
     MailFarm,
     /// 8: No response is configured for the recipient.
@@ -55,13 +57,17 @@ pub enum Reason {
     Unproven,
     /// 25: The sender had as many answers as there are to have.
     OverAllowance,
+    /// 26: A domain, a network, an address of ours or the fleet had as many as there are to have.
+    OverCap,
+    /// 27: The sender has an answer to the same mail already.
+    Repeated,
     /// 29: The operator has switched it off.
     SwitchedOff,
 }
 
 impl Reason {
     /// Every reason, in the order of the rules.
-    pub const ALL: [Reason; 26] = [
+    pub const ALL: [Reason; 29] = [
         Reason::NullSender,
         Reason::RoleSender,
         Reason::OwnAddress,
@@ -69,6 +75,7 @@ impl Reason {
         Reason::CannotTakeMail,
         Reason::NonAsciiAddress,
         Reason::Blocked,
+        Reason::Suppressed,
         Reason::MailFarm,
         Reason::UnknownRecipient,
         Reason::OperatorMail,
@@ -87,6 +94,8 @@ impl Reason {
         Reason::TooOld,
         Reason::Unproven,
         Reason::OverAllowance,
+        Reason::OverCap,
+        Reason::Repeated,
         Reason::SwitchedOff,
     ];
 
@@ -100,6 +109,7 @@ impl Reason {
             Reason::CannotTakeMail => "cannot_take_mail",
             Reason::NonAsciiAddress => "non_ascii_address",
             Reason::Blocked => "blocked",
+            Reason::Suppressed => "suppressed",
             Reason::MailFarm => "mail_farm",
             Reason::UnknownRecipient => "unknown_recipient",
             Reason::OperatorMail => "operator_mail",
@@ -118,6 +128,8 @@ impl Reason {
             Reason::TooOld => "too_old",
             Reason::Unproven => "unproven",
             Reason::OverAllowance => "over_allowance",
+            Reason::OverCap => "over_cap",
+            Reason::Repeated => "repeated",
             Reason::SwitchedOff => "switched_off",
         }
     }

@@ -11,6 +11,8 @@ use std::{fmt, sync::LazyLock};
 
 use mail_parser::{Address as ParsedAddress, HeaderName, HeaderValue, MessageParser};
 
+use replyfleet::keyed::sha256_hex;
+
 use crate::{address::Address, reason::Reason};
 
 /// Bytes of the header block. Real mail stays under a third of it.
@@ -45,6 +47,8 @@ pub struct Request {
     pub fields: Vec<(String, String)>,
     /// Length of the whole mail.
     pub bytes: usize,
+    /// Length of its header, the empty line included.
+    header_bytes: usize,
 }
 
 impl fmt::Debug for Request {
@@ -82,6 +86,17 @@ impl FromFault {
 }
 
 impl Request {
+    /// What makes two mails of one sender the same request (rule 27): the Message-ID; where there is none, what the sender
+    /// wrote. An empty mail with a Message-ID of its own is a new request, as often as it is sent.
+    pub fn identity(&self, mail: &[u8]) -> String {
+        if let Some(message_id) = &self.message_id {
+            return message_id.clone();
+        }
+        let date = self.values("date").next().unwrap_or_default();
+        let body = sha256_hex(mail.get(self.header_bytes..).unwrap_or_default());
+        sha256_hex(format!("{date}\n{}\n{body}", self.subject).as_bytes())
+    }
+
     /// The values of all fields called `name` (in lower case), top first.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
@@ -138,7 +153,7 @@ pub fn read(mail: &[u8], bytes_max: usize) -> Result<Request, Reason> {
     let excerpt = excerpt::excerpt(content_type, encoding, &mail[header.len()..]);
     let content_type = content_type.map(|value| format!("{}/{}", value.ctype(), value.subtype().unwrap_or("")).to_lowercase());
     let content_type = content_type.unwrap_or_else(|| "text/plain".into());
-    Ok(Request { from, subject, message_id, references, content_type, excerpt, fields, bytes: mail.len() })
+    Ok(Request { from, subject, message_id, references, content_type, excerpt, fields, bytes: mail.len(), header_bytes: header.len() })
 }
 
 /// The header with the empty line that ends it. A mail that ends within its header, at a line end, is a mail without a

@@ -19,14 +19,16 @@ use crate::{
     attachments::Attachments,
     catalogue::{Catalogue, Response, keeper::CatalogueKeeper},
     compose::{Letterhead, Recipient, compose},
+    judge::{End, Hearing, Judge, Judgement},
     language,
-    ledger::{Application, Attempt, Claim, Ledger, LedgerError, Progress, ReplyState, Try, Verdict},
+    ledger::{Application, Attempt, Claim, Ledger, LedgerError, Progress, Promise, ReplyState, Try, Verdict},
     metrics::Metrics,
     outcome::{Outcome, Park, Wait},
     reason::Reason,
     request::{self, Request},
-    screen::{Policy, Seen, screen},
+    screen::Seen,
     send::{SendError, Senders},
+    switches::keeper::SwitchKeeper,
 };
 
 /// Receives after which an object that is missing or cut is believed to stay so.
@@ -48,12 +50,24 @@ pub(crate) struct Responder {
     pub(crate) attachments: Attachments,
     pub(crate) ledger: Ledger,
     pub(crate) senders: Senders,
-    pub(crate) policy: Policy,
+    pub(crate) judge: Judge,
+    pub(crate) switches: Arc<SwitchKeeper>,
     pub(crate) letterhead: Letterhead,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) mail_bytes_max: usize,
     pub(crate) age_max: Duration,
     pub(crate) receives_max: u32,
+}
+
+/// What is told of a message besides its outcome: words from closed lists.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// Where its replies stand.
+    pub(crate) replies: Vec<ReplyState>,
+    /// What proved its sender; empty if nobody asked.
+    pub(crate) proof: &'static str,
+    /// What the ledger granted; empty if it was not asked.
+    pub(crate) granted: &'static str,
 }
 
 /// Why the way ends before its end.
@@ -66,6 +80,15 @@ enum Stop {
 impl From<Reason> for Stop {
     fn from(reason: Reason) -> Self {
         Stop::Ignore(reason)
+    }
+}
+
+impl From<End> for Stop {
+    fn from(end: End) -> Self {
+        match end {
+            End::Ignore(reason) => Stop::Ignore(reason),
+            End::Later(wait) => Stop::Retry(wait),
+        }
     }
 }
 
@@ -122,10 +145,10 @@ enum Recalled {
 }
 
 impl Responder {
-    /// Answers a delivery, or finds out why not. `envelope` is the delivery's, if it could be read. `replies` is where
-    /// the replies' states are left for the log.
-    pub(crate) async fn respond(&self, delivery: &Delivery, envelope: Option<&Envelope>, replies: &mut Vec<ReplyState>) -> Outcome {
-        let outcome = self.answer(delivery, envelope, replies).await.unwrap_or_else(Outcome::from);
+    /// Answers a delivery, or finds out why not. `envelope` is the delivery's, if it could be read. `account` is where
+    /// what the log tells is left.
+    pub(crate) async fn respond(&self, delivery: &Delivery, envelope: Option<&Envelope>, account: &mut Account) -> Outcome {
+        let outcome = self.answer(delivery, envelope, account).await.unwrap_or_else(Outcome::from);
         match (&outcome, envelope) {
             (Outcome::Ignored(reason), Some(Envelope { facts, mail: Mail::Stored(_) })) => {
                 self.note_ignored(facts, *reason).await.unwrap_or_else(Outcome::from)
@@ -134,10 +157,13 @@ impl Responder {
         }
     }
 
-    async fn answer(&self, delivery: &Delivery, envelope: Option<&Envelope>, replies: &mut Vec<ReplyState>) -> Result<Outcome, Stop> {
+    async fn answer(&self, delivery: &Delivery, envelope: Option<&Envelope>, account: &mut Account) -> Result<Outcome, Stop> {
         let envelope = envelope.ok_or(Stop::Park(Park::UnreadableEnvelope))?;
         let facts = &envelope.facts;
-        let known = match self.recall(facts, replies).await? {
+        if delivery.receive_count == 1 {
+            self.switches.received(self.clock.now().since(facts.arrived));
+        }
+        let known = match self.recall(facts, &mut account.replies).await? {
             Recalled::Ended(outcome) => return Ok(outcome),
             Recalled::Begun(known) => Some(known),
             Recalled::Nothing => None,
@@ -149,21 +175,24 @@ impl Responder {
         let request = match request::read(&mail, self.mail_bytes_max) {
             Ok(request) => request,
             // A verdict stands: what can no longer be read, since a limit was lowered, is given up with a record.
-            Err(_) if known.is_some() => return self.give_up(facts, replies).await,
+            Err(_) if known.is_some() => return self.give_up(facts, &mut account.replies).await,
             Err(reason) => return Err(reason.into()),
         };
-        drop(mail);
         let catalogue = self.catalogue.current();
-        if known.is_none() {
-            screen(&Seen { facts, request: &request, catalogue: &catalogue, policy: &self.policy, now: self.clock.now() })?;
-        }
-        let case = Case { facts, request: &request, to: request.from.as_ref().map_err(|_| Reason::UnclearFrom)?, catalogue: &catalogue };
-        let progress = match known {
-            Some(known) => known,
-            None => self.admit(&case).await?,
+        let judgement = match known {
+            Some(_) => None,
+            None => Some(self.judge(facts, &request, &catalogue, &mail, account).await?),
         };
-        *replies = states(&progress);
-        self.reply_all(&case, &progress, replies).await
+        let case = Case { facts, request: &request, to: request.from.as_ref().map_err(|_| Reason::UnclearFrom)?, catalogue: &catalogue };
+        let progress = match (known, judgement) {
+            (None, Some(judgement)) => self.admit(&case, request.identity(&mail), judgement).await?,
+            (Some(known), _) => known,
+            (None, None) => unreachable!("what is not known is judged"),
+        };
+        drop(mail); // replies may take long, and need nothing of it
+        account.replies = states(&progress);
+        account.granted = progress.granted.word();
+        self.reply_all(&case, &progress, &mut account.replies).await
     }
 
     /// What the ledger knows: the request has ended before, its time has run out meanwhile, or it has begun, and then its
@@ -224,14 +253,31 @@ impl Responder {
         }
     }
 
+    /// Every rule but those that must be counted.
+    async fn judge(&self, facts: &Facts, request: &Request, catalogue: &Catalogue, mail: &[u8], account: &mut Account) -> Result<Judgement, Stop> {
+        let seen = Seen { facts, request, catalogue, policy: self.judge.policy(), now: self.clock.now() };
+        let hearing = Hearing { seen, mail, switches: self.switches.current(), is_shedding: self.switches.is_shedding() };
+        let (judgement, end) = self.judge.judge(&hearing, Some(&self.ledger)).await;
+        account.proof = judgement.proof;
+        end.map_or(Ok(judgement), |end| Err(end.into()))
+    }
+
     /// The verdict, and a row for each reply.
-    async fn admit(&self, case: &Case<'_>) -> Result<Progress, Stop> {
-        let responses: Vec<String> = case.responses().into_iter().map(|response| response.digest.clone()).collect();
+    async fn admit(&self, case: &Case<'_>, identity: String, judgement: Judgement) -> Result<Progress, Stop> {
+        let promise = |response: &Response| Promise { digest: response.digest.clone(), needs: response.needs };
+        let responses: Vec<Promise> = case.responses().into_iter().map(promise).collect();
+        let asked = Address::parse(&case.facts.rcpt_to).map(|address| address.without_tag()).unwrap_or_default();
         let application = Application {
             request_key: &case.facts.request_key,
             mail_key: &case.facts.mail_key,
             sender: case.to,
+            client_address: &case.facts.client_address,
+            responder: &asked,
+            identity: &identity,
+            trust: judgement.trust,
             responses: &responses,
+            is_allowed: judgement.is_allowed,
+            is_proven: judgement.is_proven,
             catalogue: case.catalogue.version(),
         };
         let progress = self.ledger.admit(&application, self.clock.now()).await?;

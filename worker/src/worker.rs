@@ -18,11 +18,12 @@ use crate::{
     compose::Letterhead,
     crypto,
     drain::Drain,
+    judge::Judge,
     ledger::{Ledger, LedgerError},
     metrics::Metrics,
     respond::Responder,
-    screen::Policy,
     send::{self, Senders},
+    switches::keeper::SwitchKeeper,
 };
 
 /// How often the ledger forgets what is old.
@@ -55,6 +56,7 @@ pub enum OpenError {
 pub struct Worker {
     drain: Drain,
     catalogue: Arc<CatalogueKeeper>,
+    switches: Arc<SwitchKeeper>,
     ledger: Ledger,
     metrics: Arc<Metrics>,
     refresh: Duration,
@@ -79,11 +81,13 @@ impl Worker {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::default());
         let cache_dir = cache_dir(settings)?;
-        let policy = Policy::new(settings).map_err(OpenError::Value)?;
+        let judge = Judge::open(settings).map_err(OpenError::Value)?;
         let object = catalogue_object(settings)?;
         let catalogue = Arc::new(CatalogueKeeper::open(Arc::clone(&ground.store), object, send::available(settings), cache_dir).await?);
         let ledger = Ledger::open(settings.database_url()?, secret.clone(), settings.allowance.clone()).await?;
         let refresh = settings.catalogue.refresh_s.duration();
+        let attachments_after = settings.shedding.attachments_after_s.map(|after| after.duration());
+        let switches = Arc::new(SwitchKeeper::open(ledger.clone(), Arc::clone(&clock), attachments_after).await?);
 
         let responder = Responder {
             store: Arc::clone(&ground.store),
@@ -95,10 +99,11 @@ impl Worker {
             letterhead: Letterhead {
                 from_name: settings.reply.from_name.clone(),
                 subject: settings.reply.subject.clone(),
-                bounce: policy.bounce().clone(),
+                bounce: judge.policy().bounce().clone(),
                 secret,
             },
-            policy,
+            judge,
+            switches: Arc::clone(&switches),
             metrics: Arc::clone(&metrics),
             mail_bytes_max: settings.screen.mail_bytes_max.get(),
             age_max: settings.screen.age_max_s.duration(),
@@ -122,7 +127,7 @@ impl Worker {
                 "senders are not authenticated: whoever forges a From address makes us mail it"
             );
         }
-        Ok(Self { drain, catalogue, ledger, metrics, refresh, claim_check_bucket: settings.store.claim_check_bucket.clone() })
+        Ok(Self { drain, catalogue, switches, ledger, metrics, refresh, claim_check_bucket: settings.store.claim_check_bucket.clone() })
     }
 
     /// What this worker counts.
@@ -132,10 +137,13 @@ impl Worker {
 
     /// Works until `stop` turns true; returns whether every message in hand was finished.
     pub async fn run(self, stop: watch::Receiver<bool>) -> bool {
+        let (switches, catalogue) = (self.switches, Arc::clone(&self.catalogue));
+        let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics).await });
         let refresher = tokio::spawn(async move { self.catalogue.keep_current(self.refresh).await });
         let clock = Arc::clone(&self.drain.clock);
         let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.responder.store), self.claim_check_bucket));
         let is_finished = self.drain.run(stop).await;
+        switcher.abort();
         refresher.abort();
         forgetter.abort();
         is_finished
@@ -162,11 +170,11 @@ async fn forget_old(ledger: Ledger, clock: Arc<dyn Clock>, store: Arc<dyn Store>
     loop {
         match ledger.forget_old(clock.now()).await {
             Ok(0) => {}
-            Ok(requests) => {
-                tracing::info!(requests, "old requests are forgotten");
+            Ok(rows) => {
+                tracing::info!(rows, "what is old is forgotten");
                 continue; // there may be more
             }
-            Err(error) => tracing::warn!(error = %error, "old requests cannot be forgotten yet"),
+            Err(error) => tracing::warn!(error = %error, "what is old cannot be forgotten yet"),
         }
         match store.expire(&claim_check_bucket, CLAIM_CHECK_PREFIX, CLAIM_CHECK_FOR).await {
             Ok(0) => {}

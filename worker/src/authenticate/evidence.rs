@@ -26,6 +26,12 @@ pub struct EvidenceLine {
     pub detail: String,
 }
 
+impl std::fmt::Display for EvidenceLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={} {}", self.method, self.result, self.detail)
+    }
+}
+
 /// How far the sender is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Proof {
@@ -64,6 +70,11 @@ impl Evidence {
     /// What the sender may be sent (rule 21).
     pub fn trust(&self, settings: &AuthenticationSettings) -> Trust {
         self.proof.trust(settings)
+    }
+
+    /// Whether the sender is proven in full, whatever the settings grant to others.
+    pub fn is_full(&self) -> bool {
+        self.proof == Proof::Full
     }
 
     /// Whether something that could not be asked now could still raise the trust: come again later (rule 23).
