@@ -37,7 +37,7 @@ const fn ignored(what: &'static str, sender: &'static str, mail: &'static str, w
 /// The samples, in the order in which they are sent.
 pub(super) const SAMPLES: [Sample; 10] = [
     answered(
-        "a person asks: links, then the programs",
+        "a person asks in Persian: links, then the programs",
         "maryam@example.org",
         "get@demo.example",
         "From: Maryam <maryam@example.org>\nMessage-ID: <1@example.org>\nSubject: =?utf-8?b?2LPZhNin2YU=?=\n\nplease\n",
@@ -92,14 +92,21 @@ send.SMTP = { kind = "maildir", dir = "DIR/replies" }
 
 const CATALOGUE: &str = r#"[
   { "email_addr": "get@demo.example",
-    "body": [["plain", "English - https://demo.example/en\nفارسی - https://demo.example/fa\nThe programs follow in a second mail.\n"],
-             ["html", "<p><a href=\"https://demo.example/en\">English</a></p><p dir=\"rtl\"><a href=\"https://demo.example/fa\">فارسی</a></p>"]],
+    "body": [["plain", "English - https://demo.example/en\nThe programs follow in a second mail.\n"],
+             ["html", "<p><a href=\"https://demo.example/en\">English</a></p><p>The programs follow in a second mail.</p>"]],
     "attachments": null,
-    "send_method": "SES" },
+    "send_method": "SES",
+    "lang": "en",
+    "translations": {
+      "fa": { "body": [["plain", "فارسی - https://demo.example/fa\nبرنامه‌ها در نامهٔ دوم می‌آیند.\n"],
+                       ["html", "<p><a href=\"https://demo.example/fa\">فارسی</a></p><p>برنامه‌ها در نامهٔ دوم می‌آیند.</p>"]],
+              "subject": "پاسخ به درخواست شما" } } },
   { "email_addr": "get@demo.example",
     "body": "Here are the programs. Rename program.ex_ to program.exe.\n",
     "attachments": [["programs", "windows/program.exe", "program.ex_"], ["programs", "android/program.apk", "program.apk"]],
-    "send_method": "SMTP" },
+    "send_method": "SMTP",
+    "lang": "en",
+    "translations": { "fa": { "body": "برنامه‌ها پیوست این نامه‌اند. نام program.ex_ را به program.exe تغییر دهید.\n" } } },
   { "email_addr": "links@demo.example",
     "body": "https://demo.example/en\n",
     "subject_from_request": true,

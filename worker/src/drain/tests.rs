@@ -29,7 +29,7 @@ use crate::{
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const CATALOGUE: &str = r#"[
-  {"email_addr": "get@example.com", "body": "links", "send_method": "SES"},
+  {"email_addr": "get@example.com", "body": "links", "send_method": "SES", "lang": "en", "translations": {"fa": {"body": "x"}}},
   {"email_addr": "get@example.com", "body": "files", "attachments": [["files", "a.bin", "a.bin"]], "send_method": "SMTP"}
 ]"#;
 const SETTINGS: &str = r#"
@@ -174,6 +174,23 @@ async fn a_request_gets_every_reply_and_leaves_the_queue() {
     world.put("a@example.org", "1").await;
     assert_eq!(world.end().await, Outcome::Answered);
     assert_eq!((world.stop().await.1, ses.sent(), smtp.sent()), (0, vec!["a@example.org".into()], vec!["a@example.org".into()]));
+}
+
+#[tokio::test]
+async fn a_request_is_answered_in_its_language_where_the_catalogue_has_it() {
+    let (mark, marks) = std::sync::mpsc::channel();
+    let ses = Scripted::new(Duration::ZERO, move |reply| {
+        let message = String::from_utf8_lossy(&reply.message);
+        let _ = mark.send(message.lines().find(|line| line.starts_with("Content-Language")).map(str::to_owned));
+        Ok(Accepted)
+    });
+    let mut world = World::start(ses, Scripted::good()).await;
+    for (number, (header, want)) in [("Accept-Language: fa-IR\n", "fa, en"), ("Subject: سلام\n", "fa, en"), ("", "en")].into_iter().enumerate() {
+        let mail = Bytes::from(format!("From: a{number}@example.org\n{header}\n"));
+        world.put_mail(&format!("a{number}@example.org"), &number.to_string(), Mail::Inline(mail)).await;
+        assert_eq!(world.end().await, Outcome::Answered);
+        assert_eq!(marks.try_recv().expect("sent"), Some(format!("Content-Language: {want}")), "{header}");
+    }
 }
 
 #[tokio::test]

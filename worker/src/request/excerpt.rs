@@ -4,7 +4,7 @@
 //! parts begin, whatever is inside what. Of a part only its own short header is given to mail-parser. What cannot be read,
 //! or lies behind a limit, is an empty excerpt, never an error: the excerpt only helps to choose a language.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use mail_parser::{
     ContentType, HeaderName, HeaderValue, MessageParser,
@@ -130,12 +130,14 @@ impl Part {
 }
 
 fn read_part(header: &[u8]) -> Part {
-    let parser = MessageParser::new()
-        .default_header_ignore()
-        .header_content_type(HeaderName::ContentType)
-        .header_content_type(HeaderName::ContentDisposition)
-        .header_text(HeaderName::ContentTransferEncoding);
-    let Some(parsed) = parser.parse_headers(header) else { return Part::new(None, "") };
+    static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
+        MessageParser::new()
+            .default_header_ignore()
+            .header_content_type(HeaderName::ContentType)
+            .header_content_type(HeaderName::ContentDisposition)
+            .header_text(HeaderName::ContentTransferEncoding)
+    });
+    let Some(parsed) = PARSER.parse_headers(header) else { return Part::new(None, "") };
     let (mut content_type, mut encoding) = (None, "");
     for field in parsed.headers() {
         match (&field.name, &field.value) {
