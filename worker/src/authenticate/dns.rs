@@ -180,9 +180,10 @@ fn fqdn(name: &str) -> Option<Name> {
     Some(name)
 }
 
+/// A name as text, byte for byte: hickory's own form escapes what is unusual, and would then ask for the escapes.
 fn host(name: &Name) -> String {
-    let text = name.to_lowercase().to_ascii();
-    text.strip_suffix('.').unwrap_or(&text).to_owned()
+    let labels: Vec<String> = name.iter().map(|label| String::from_utf8_lossy(label).to_lowercase()).collect();
+    labels.join(".")
 }
 
 fn records<'l, T>(lookup: &'l Lookup, wanted: impl Fn(&'l RData) -> Option<T>) -> Vec<T> {
