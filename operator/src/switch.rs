@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use replyfleet::{clock::UnixMillis, settings::Settings};
 use replyfleet_worker::switches::Setting;
@@ -24,7 +24,7 @@ pub(crate) async fn run(arguments: &SwitchArguments, settings: &Settings) -> any
     let ledger = ledger::join(settings).await?;
     match (&arguments.name, &arguments.state) {
         (Some(name), Some(state)) => {
-            let setting = Setting::parse(name, state)?;
+            let setting = Setting::parse(name, state).with_context(|| format!("switch {name}"))?;
             ledger.set_switch(&setting, UnixMillis::now()).await?;
             println!("{} is {}; every worker follows within a minute, and `replyfleet status` shows which have", setting.name(), setting.value());
         }

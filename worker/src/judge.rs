@@ -25,6 +25,9 @@ use crate::{
 /// request lives.
 const FULL_PROOF_WITHIN: Duration = Duration::from_secs(15 * 60);
 
+/// The number of the rule under which the sender's proof is told.
+pub const PROOF: u8 = 21;
+
 /// Asks the rules.
 pub struct Judge {
     policy: Policy,
@@ -158,7 +161,7 @@ impl Judge {
         if !hearing.switches.has_attachments || hearing.is_shedding {
             judgement.trust = proven.min(Trust::Small);
         }
-        each(attachments_step(hearing, seen, judgement.trust));
+        each(attachments_step(hearing, proven, judgement.trust));
         judgement
     }
 
@@ -176,7 +179,7 @@ impl Judge {
             || "authentication is off".to_owned(),
             |evidence| evidence.lines().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
         );
-        Step { number: 21, looks_for: "proof of who sent it", saw: format!("trust {}\n{saw}", proven.word()).into(), end }
+        Step { number: PROOF, looks_for: "proof of who sent it", saw: format!("trust {}\n{saw}", proven.word()).into(), end }
     }
 }
 
@@ -209,13 +212,14 @@ fn provider_step(hearing: &Hearing<'_>, from: &Address, hosts: &Result<MailHosts
 }
 
 /// Rule 29: attachments switched off or given up; it ends the way of those who would get nothing else.
-fn attachments_step(hearing: &Hearing<'_>, seen: &Seen<'_>, trust: Trust) -> Step {
+fn attachments_step(hearing: &Hearing<'_>, proven: Trust, trust: Trust) -> Step {
     let saw = match (hearing.switches.has_attachments, hearing.is_shedding) {
         (false, _) => "attachments are off",
         (true, true) => "attachments are given up, the queue is long",
         (true, false) => "attachments are on",
     };
-    let end = (trust < least_needed(&seen.catalogue.responses_for(&seen.facts.rcpt_to))).then_some(End::Ignore(Reason::SwitchedOff));
+    let least = least_needed(&hearing.seen.catalogue.responses_for(&hearing.seen.facts.rcpt_to));
+    let end = (trust < least && least <= proven).then_some(End::Ignore(Reason::SwitchedOff));
     Step { number: 29, looks_for: "attachments switched off", saw: saw.into(), end }
 }
 

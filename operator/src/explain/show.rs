@@ -17,6 +17,7 @@ pub(super) fn one(explained: &Explained, is_json: bool) {
             .iter()
             .map(|step| json!({ "rule": step.number, "looks_for": step.looks_for, "verdict": step.end.map_or("passes", word), "saw": step.saw }))
             .collect();
+        // Without a judgement (a mail that cannot be read) both are null.
         let trust = explained.judgement.map(|judgement| judgement.trust.word());
         let proof = explained.judgement.map(|judgement| judgement.proof);
         let end = explained.word();
@@ -34,7 +35,7 @@ pub(super) fn one(explained: &Explained, is_json: bool) {
     match explained.end() {
         Some(End::Ignore(reason)) => println!("ignored: {}", reason.word()),
         Some(End::Later(wait)) => println!("comes again later: {}", wait.word()),
-        None => println!("answered with {} replies, as far as the ledger has them to give", explained.replies),
+        None => println!("answered with {} replies", explained.replies),
     }
 }
 

@@ -66,6 +66,13 @@ pub struct Promise {
     pub needs: Trust,
 }
 
+/// How the transaction ends.
+#[derive(Clone, Copy)]
+enum End {
+    Commit,
+    Rollback,
+}
+
 /// A request's hashes under the living days' keys, oldest first; the last is today's, under which it is written.
 struct Hashes {
     sender: Vec<String>,
@@ -117,6 +124,18 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing was decided or counted then.
     pub async fn admit(&self, application: &Application<'_>, now: UnixMillis) -> Result<Progress, LedgerError> {
+        self.run(application, now, End::Commit).await
+    }
+
+    /// Decides as [`Ledger::admit`] would, and takes it back: nothing is counted, and nothing of the request is kept.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn rehearse(&self, application: &Application<'_>, now: UnixMillis) -> Result<Progress, LedgerError> {
+        self.run(application, now, End::Rollback).await
+    }
+
+    async fn run(&self, application: &Application<'_>, now: UnixMillis, end: End) -> Result<Progress, LedgerError> {
         let days = self.day_keys(now - self.longest_window(), now).await?;
         let canonical = application.sender.canonical();
         let first = day_of(now - self.allowance.window_s.duration());
@@ -127,7 +146,7 @@ impl Ledger {
             turn: self.turn(&canonical),
         };
         let limits = self.limits(application, &days, now);
-        retried(|| self.try_admit(application, &hashes, &limits, now)).await
+        retried(|| self.try_admit(application, &hashes, &limits, now, end)).await
     }
 
     /// Notes that a request gets no answer, so that a redelivery need not look at its mail, which may be gone by then.
@@ -139,7 +158,14 @@ impl Ledger {
         retried(|| self.try_ignore(request_key, reason, now)).await
     }
 
-    async fn try_admit(&self, application: &Application<'_>, hashes: &Hashes, limits: &[Limit], now: UnixMillis) -> Result<Progress, LedgerError> {
+    async fn try_admit(
+        &self,
+        application: &Application<'_>,
+        hashes: &Hashes,
+        limits: &[Limit],
+        now: UnixMillis,
+        end: End,
+    ) -> Result<Progress, LedgerError> {
         let transaction = self.begin().await?;
         take_turn(&transaction, hashes.turn).await?;
         let known =
@@ -165,7 +191,10 @@ impl Ledger {
                 write(&transaction, application, hashes, decision, now).await?;
             }
         }
-        transaction.commit().await?;
+        match end {
+            End::Commit => transaction.commit().await?,
+            End::Rollback => transaction.rollback().await?,
+        }
         let pending = |response: &Promise| ReplyRow { state: ReplyState::Pending, response: response.digest.clone() };
         Ok(Progress { verdict: decision.verdict, replies: application.promised(decision.granted).map(pending).collect(), granted: decision.granted })
     }
