@@ -35,7 +35,7 @@ const fn ignored(what: &'static str, sender: &'static str, mail: &'static str, w
 }
 
 /// The samples, in the order in which they are sent.
-pub(super) const SAMPLES: [Sample; 10] = [
+pub(super) const SAMPLES: [Sample; 11] = [
     answered(
         "a person asks in Persian: links, then the programs",
         "maryam@example.org",
@@ -65,13 +65,36 @@ pub(super) const SAMPLES: [Sample; 10] = [
     ),
     ignored("a mailing list", "news@example.org", "From: news@example.org\nList-Id: <news.example.org>\n\nhello all\n", "mailing_list"),
     ignored("two people in From", "a@example.org", "From: a@example.org, b@example.org\n\nwho?\n", "unclear_from"),
-    answered("the person asks again", "maryam@example.org", "get@demo.example", "From: Maryam <maryam@example.org>\n\nagain\n", 2),
-    answered("and again", "maryam@example.org", "get@demo.example", "From: Maryam <maryam@example.org>\n\nagain\n", 2),
-    ignored("and once too often, with another spelling", "maryam@example.org", "From: Maryam <Maryam+x@EXAMPLE.org>\n\nagain\n", "over_allowance"),
+    answered(
+        "the person asks again",
+        "maryam@example.org",
+        "get@demo.example",
+        "From: Maryam <maryam@example.org>\nMessage-ID: <2@example.org>\n\nagain\n",
+        2,
+    ),
+    ignored(
+        "the same mail, sent again",
+        "maryam@example.org",
+        "From: Maryam <maryam@example.org>\nMessage-ID: <2@example.org>\n\nagain\n",
+        "repeated",
+    ),
+    answered(
+        "and again: her attachments for today are used up",
+        "maryam@example.org",
+        "get@demo.example",
+        "From: Maryam <maryam@example.org>\nMessage-ID: <3@example.org>\n\nagain\n",
+        1,
+    ),
+    ignored(
+        "and once too often, with another spelling",
+        "maryam@example.org",
+        "From: Maryam <Maryam+x@EXAMPLE.org>\nMessage-ID: <4@example.org>\n\nagain\n",
+        "over_allowance",
+    ),
 ];
 
 /// All replies of the samples.
-pub(super) const REPLIES_EXPECTED: usize = 8;
+pub(super) const REPLIES_EXPECTED: usize = 7;
 
 /// What a visitor may write to.
 pub(super) const ADDRESSES: &str = "get@demo.example, links@demo.example";
