@@ -62,6 +62,9 @@ impl Kind {
             Kind::MariaDb => ("mariadbd", vec![PathBuf::from("/usr/sbin")]),
             Kind::Postgres => ("postgres", versions(Path::new("/usr/lib/postgresql"))),
         };
+        if !Path::new("/usr/bin/openssl").exists() {
+            return Err(NoWorld("no openssl; tests/run installs it".into()));
+        }
         let found = folders.into_iter().find(|folder| folder.join(program).exists());
         found.ok_or_else(|| NoWorld(format!("no {program}; tests/run installs it")))
     }
@@ -102,11 +105,12 @@ impl Server {
         let programs = kind.programs()?;
         let folder = tempfile::Builder::new().prefix("replyfleet-database-").tempdir().expect("temporary folder").keep();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap(); // the server's user must get through
-        let data = folder.join("data");
+        let (data, tls) = (folder.join("data"), folder.join("tls"));
         fs::create_dir(&data).unwrap();
+        make_certificates(&tls);
         let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
         if is_root {
-            assert!(Command::new("chown").arg(USER).arg(&data).status().expect("chown starts").success());
+            assert!(Command::new("chown").arg("-R").arg(USER).args([&data, &tls]).status().expect("chown starts").success());
         }
         let as_user = |program: PathBuf| {
             let mut line: Vec<String> = Vec::new();
@@ -136,7 +140,7 @@ impl Server {
             Kind::MariaDb => programs.join("mariadbd"),
             Kind::Postgres => programs.join("postgres"),
         });
-        line.extend(options(kind, &data, port, is_durable));
+        line.extend(options(kind, &data, &tls, port, is_durable));
         let end = match kind {
             Kind::MariaDb => "KILL",
             Kind::Postgres => "QUIT", // at once, as a crash does, but with all its processes
@@ -182,6 +186,11 @@ impl Server {
         wait_for("the server to be gone", SOON, || std::net::TcpStream::connect(("127.0.0.1", self.port)).err());
     }
 
+    /// The file with the authority behind its certificate.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("tls/authority.pem")
+    }
+
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
@@ -221,9 +230,23 @@ impl Drop for Server {
     }
 }
 
+/// An authority, and a certificate of it for 127.0.0.1.
+fn make_certificates(folder: &Path) {
+    let script = r#"
+        mkdir "$1" && cd "$1"
+        openssl req -x509 -days 30 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout authority.key -out authority.pem \
+            -subj '/CN=replyfleet test authority'
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.request -subj /CN=server
+        echo 'subjectAltName=IP:127.0.0.1' >extensions
+        openssl x509 -req -days 30 -in server.request -CA authority.pem -CAkey authority.key -CAcreateserial -out server.pem \
+            -extfile extensions"#;
+    let made = Command::new("sh").args(["-euc", script, "sh"]).arg(folder).stdin(Stdio::null()).output().expect("sh starts");
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+}
+
 /// Small, quick to start, and no more durable than it must be.
-fn options(kind: Kind, data: &Path, port: u16, is_durable: bool) -> Vec<String> {
-    let data = data.display();
+fn options(kind: Kind, data: &Path, tls: &Path, port: u16, is_durable: bool) -> Vec<String> {
+    let (data, tls) = (data.display(), tls.display());
     match kind {
         // Without grant tables it needs no preparation: an empty folder will do.
         Kind::MariaDb => vec![
@@ -234,6 +257,8 @@ fn options(kind: Kind, data: &Path, port: u16, is_durable: bool) -> Vec<String> 
             "--bind-address=127.0.0.1".into(),
             format!("--port={port}"),
             "--skip-grant-tables".into(),
+            format!("--ssl-cert={tls}/server.pem"),
+            format!("--ssl-key={tls}/server.key"),
             "--skip-networking=0".into(),
             "--max-connections=300".into(),
             "--innodb-log-file-size=16M".into(),
@@ -249,6 +274,9 @@ fn options(kind: Kind, data: &Path, port: u16, is_durable: bool) -> Vec<String> 
                 "listen_addresses=127.0.0.1".to_owned(),
                 format!("unix_socket_directories={data}"),
                 "max_connections=300".into(),
+                "ssl=on".into(),
+                format!("ssl_cert_file={tls}/server.pem"),
+                format!("ssl_key_file={tls}/server.key"),
                 format!("fsync={off}"),
                 format!("full_page_writes={off}"),
             ] {

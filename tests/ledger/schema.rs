@@ -1,5 +1,9 @@
 //! Opening: URLs, schemas, and what is refused.
 
+use replyfleet_tests::{
+    databases::{Kind, Server},
+    skipped,
+};
 use replyfleet_worker::ledger::{Ledger, LedgerError, Verdict};
 use sea_orm::ConnectionTrait;
 
@@ -83,5 +87,19 @@ async fn a_url_that_cannot_be_used_is_refused_with_the_remedy_and_never_shown() 
         assert!(!error.contains("hunter2"), "{error}");
         let looked = Ledger::look(url).await.expect_err(url).to_string();
         assert_eq!(looked, error);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_whom_the_url_trusts_is_refused() {
+    for (kind, verify) in [(Kind::MariaDb, "ssl-mode=verify_identity"), (Kind::Postgres, "sslmode=verify-full")] {
+        let server = match Server::shared(kind) {
+            Ok(server) => server,
+            Err(why) => return skipped(&why.0),
+        };
+        let url = server.new_database().await;
+        let error = open(&format!("{url}?{verify}"), "").await.err().expect("not one of the public authorities'").to_string();
+        assert!(error.contains("certificate"), "{error}");
+        open(&format!("{url}?{verify}&ssl-ca={}", server.authority().display()), "").await.expect("trusted");
     }
 }

@@ -50,7 +50,7 @@ impl Installation {
         let mut worker = this.worker();
         wait_for("the worker to start", Duration::from_secs(20), || this.path("spool/new").is_dir().then_some(()));
         this.write("spool/new/1790000000000-1790000000000_x.0", "no envelope: it is parked");
-        wait_for("it to work", Duration::from_secs(20), || fs::read_dir(this.path("spool/parked")).unwrap().next().map(drop));
+        wait_for("it to work", Duration::from_secs(20), || fs::read_dir(this.path("spool/parked")).ok()?.next().map(drop));
         worker.kill().unwrap();
         worker.wait().unwrap();
         this
@@ -158,7 +158,7 @@ fn explain_gives_each_rules_verdict() {
 fn the_demo_goes_as_expected() {
     let (status, said) = said(Command::new(program("replyfleet")).args(["demo", "--once"]));
     assert_eq!(status, Some(0), "{said}");
-    assert!(said.contains("Every sample went as expected: 8 replies."), "{said}");
+    assert!(said.contains("Every sample went as expected: 7 replies."), "{said}");
 }
 
 #[test]

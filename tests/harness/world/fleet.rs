@@ -88,6 +88,7 @@ stop_timeout_s = 30
 url = "sqlite:{w}/state/ledger.db"
 [allowance]
 answers_per_sender = 1000
+attachments_per_sender = 1000
 [reply]
 from_name = "Responder"
 bounce_address = "bounce@responder.test"

@@ -40,7 +40,7 @@ store = { url = "dir:DIR/store" }
 catalogue = { bucket = "catalogue", key = "catalogue.json", refresh_s = 1 }
 worker = { cache_dir = "DIR/cache", slots = 4, receives_max = 8 }
 database = { url = "sqlite:DIR/ledger.db" }
-allowance = { answers_per_sender = 1000 }
+allowance = { answers_per_sender = 1000, attachments_per_sender = 1000 }
 reply = { bounce_address = "bounces@example.com" }
 # The catalogue may use the methods that have a sender here; the scripted ones stand in for them.
 send.SES = { kind = "maildir", dir = "DIR/unused" }

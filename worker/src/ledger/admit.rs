@@ -319,7 +319,7 @@ async fn write(
     Ok(())
 }
 
-/// Takes back what [`write`] wrote.
+/// Takes back what [`write()`] wrote.
 async fn erase(transaction: &DatabaseTransaction, request_key: &str) -> Result<(), LedgerError> {
     reply::Entity::delete_many().filter(reply::Column::RequestKey.eq(request_key)).exec(transaction).await?;
     request::Entity::delete_by_id(request_key.to_owned()).exec(transaction).await?;
