@@ -7,11 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it found, and panics where it cannot go on")]
 #![forbid(unsafe_code)]
 
+mod arc;
 mod corpora;
 mod dkim;
 mod faults;
 mod hosts;
 mod python;
+mod second;
 mod spf_suite;
 
 use replyfleet::{clock::UnixMillis, envelope::Facts, settings::AuthenticationSettings};

@@ -92,8 +92,12 @@ class Signer(dkim.DKIM):
 
 
 def sign(mail, domain, selector, key, algorithm="rsa-sha256", canonicalize=("relaxed", "relaxed"), headers=None, length=False, tags=None, without_from=False):
-    """The field that signs the mail. `tags` change those that dkimpy writes; null takes one out."""
-    signer = Signer(decoded(mail))
+    """The field that signs the mail, null if dkimpy cannot read its header. `tags` change those that dkimpy writes; null
+    takes one out."""
+    try:
+        signer = Signer(decoded(mail))
+    except dkim.MessageFormatError:
+        return None
     signer.without_from = without_from
     signer.tags = {name.encode(): value and value.encode() for name, value in (tags or {}).items()}
     field = signer.sign(

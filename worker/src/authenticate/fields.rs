@@ -92,13 +92,10 @@ impl<'m> Mail<'m> {
     }
 
     /// The value of the one From field. `None` if there is none, or any other that some reader could take for one: with
-    /// white space before its colon (RFC 5322 §4.5.2), or without a colon.
+    /// white space before its colon (RFC 5322 §4.5.2). A line `From somebody Mon Nov 16 ...`, as mailboxes and pipe(8)'s
+    /// flag F have it, is no field.
     fn one_from(&self) -> Option<&'m [u8]> {
-        let is_like_from = |field: &&Field<'_>| {
-            let name = field.name.trim_ascii();
-            name.len() >= 4 && name[..4].eq_ignore_ascii_case(b"from") && name[4..].first().is_none_or(u8::is_ascii_whitespace)
-        };
-        let mut candidates = self.fields.iter().filter(is_like_from);
+        let mut candidates = self.fields.iter().filter(|field| field.name.trim_ascii().eq_ignore_ascii_case(b"from"));
         match (candidates.next(), candidates.next()) {
             (Some(field), None) if field.name.eq_ignore_ascii_case(b"from") => Some(field.value),
             _ => None,
