@@ -9,6 +9,7 @@
 
 mod arc;
 mod corpora;
+mod crates;
 mod dkim;
 mod faults;
 mod hosts;

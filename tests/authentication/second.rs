@@ -55,8 +55,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// How a mail is signed, and what is done to it then.
-fn variants() -> Vec<(&'static str, &'static str, Value, fn(Vec<u8>) -> Vec<u8>)> {
+/// How a mail is signed (a name, the key, and more arguments), and what is done to it then.
+type Variant = (&'static str, &'static str, Value, fn(Vec<u8>) -> Vec<u8>);
+
+fn variants() -> Vec<Variant> {
     fn same(mail: Vec<u8>) -> Vec<u8> {
         mail
     }
@@ -73,7 +75,7 @@ fn variants() -> Vec<(&'static str, &'static str, Value, fn(Vec<u8>) -> Vec<u8>)
         [&mail[..at], b"Somebody Else ", &mail[at..]].concat()
     }
     vec![
-        ("relaxed/relaxed", "rsa2048", json!({}), same as fn(Vec<u8>) -> Vec<u8>),
+        ("relaxed/relaxed", "rsa2048", json!({}), same),
         ("relaxed/simple", "rsa2048", json!({"canonicalize": ["relaxed", "simple"]}), same),
         ("simple/relaxed", "rsa2048", json!({"canonicalize": ["simple", "relaxed"]}), same),
         ("simple/simple", "rsa2048", json!({"canonicalize": ["simple", "simple"]}), same),

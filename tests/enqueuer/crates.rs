@@ -1,24 +1,9 @@
 //! What the enqueuer links: one TLS stack, and nothing that belongs to the worker. It starts once for every mail.
 
-use std::process::Command;
+use replyfleet_tests::{linked_crates, versions_of};
 
-use replyfleet_tests as harness;
-
-/// The names and versions of all crates that the enqueuer links.
 fn linked() -> Vec<String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["tree", "--locked", "--offline", "-p", "replyfleet-enqueuer", "-e", "normal", "--prefix", "none", "--format", "{p}"])
-        .current_dir(harness::repository())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    // "name v1.2.3 (proc-macro)", "name v1.2.3 (*)"
-    let mut crates: Vec<String> = text.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
-    crates.sort_unstable();
-    crates.dedup();
-    crates
+    linked_crates("replyfleet-enqueuer")
 }
 
 #[test]
@@ -33,7 +18,7 @@ fn the_enqueuer_links_no_database_dns_or_mime_crate() {
 #[test]
 fn the_enqueuer_links_one_tls_stack() {
     let crates = linked();
-    let versions = |wanted: &str| crates.iter().filter(|name| name.split(' ').next() == Some(wanted)).count();
+    let versions = |wanted: &str| versions_of(&crates, wanted);
     for once in ["rustls", "aws-lc-rs", "aws-lc-sys"] {
         assert_eq!(versions(once), 1, "{once}");
     }

@@ -15,6 +15,31 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The names and versions of all crates that a package of this workspace links, as `cargo tree` sees it built alone.
+///
+/// # Panics
+/// If cargo cannot tell.
+pub fn linked_crates(package: &str) -> Vec<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = std::process::Command::new(cargo)
+        .args(["tree", "--locked", "--offline", "-p", package, "-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("cargo writes text");
+    // "name v1.2.3 (proc-macro)", "name v1.2.3 (*)"
+    let mut crates: Vec<String> = text.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
+    crates.sort_unstable();
+    crates.dedup();
+    crates
+}
+
+/// In how many versions a crate is among `crates`.
+pub fn versions_of(crates: &[String], wanted: &str) -> usize {
+    crates.iter().filter(|name| name.split(' ').next() == Some(wanted)).count()
+}
+
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

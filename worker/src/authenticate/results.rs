@@ -266,7 +266,7 @@ mod tests {
         let text = " example.com;\r\n dkim=pass reason=\"good signature\"\r\n header.i=@mail-router.example.net;\r\n dkim=fail reason=\"bad signature\"\r\n header.i=@newyork.example.com";
         assert_eq!(properties(text)[1], ("dkim".into(), "fail".into(), vec!["header.i=@newyork.example.com".into()]));
         let text = " foo.example.net (foobar) 1 (baz);\r\n dkim (Because I like it) / 1 (One yay) = (wait for it) fail\r\n policy (A dot can go here) . (like that) expired\r\n (this surprised me) = (as I wasn't expecting it) 1362471462";
-        assert_eq!(parse(text).unwrap().authserv_id, "foo.example.net");
+        assert_eq!(parse(text).expect("valid").authserv_id, "foo.example.net");
         assert_eq!(properties(text), [("dkim".into(), "fail".into(), vec!["policy.expired=1362471462".into()])]);
     }
 
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_property_that_is_there_twice_says_nothing() {
-        let parsed = parse("a.org; dkim=pass header.d=b.org header.d=c.org header.s=x").unwrap();
+        let parsed = parse("a.org; dkim=pass header.d=b.org header.d=c.org header.s=x").expect("valid");
         assert_eq!((parsed.results[0].property("header", "d"), parsed.results[0].property("header", "s")), (None, Some("x")));
     }
 

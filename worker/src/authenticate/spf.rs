@@ -303,23 +303,23 @@ mod tests {
             ("192.0.2", None),
             ("ünkno", None),
         ] {
-            assert_eq!(client_address(text), expected.map(|text| text.parse().unwrap()), "{text}");
+            assert_eq!(client_address(text), expected.map(|text| text.parse().expect("valid")), "{text}");
         }
     }
 
     #[test]
     fn networks_of_every_size_hold_what_they_should() {
-        let (inside, outside): (Ipv4Addr, Ipv4Addr) = ("192.0.2.255".parse().unwrap(), "192.0.3.0".parse().unwrap());
-        let network = "192.0.2.0".parse().unwrap();
+        let (inside, outside): (Ipv4Addr, Ipv4Addr) = ("192.0.2.255".parse().expect("valid"), "192.0.3.0".parse().expect("valid"));
+        let network = "192.0.2.0".parse().expect("valid");
         assert!(is_in_ipv4(inside, network, 24) && !is_in_ipv4(outside, network, 24));
         assert!(is_in_ipv4(outside, network, 0) && !is_in_ipv4(inside, network, 32));
-        let (client, network) = ("2001:db8::1".parse().unwrap(), "2001:db8::".parse().unwrap());
+        let (client, network) = ("2001:db8::1".parse().expect("valid"), "2001:db8::".parse().expect("valid"));
         assert!(is_in_ipv6(client, network, 64) && is_in_ipv6(client, network, 0) && !is_in_ipv6(client, network, 128));
     }
 
     #[test]
     fn the_identity_is_mail_from_or_helo_as_an_a_label() {
-        let client = "192.0.2.1".parse().unwrap();
+        let client = "192.0.2.1".parse().expect("valid");
         for (mail_from, expected) in
             [("a@Example.ORG", "example.org"), ("a@bücher.example", "xn--bcher-kva.example"), ("", "mail.example.net"), ("x", "")]
         {

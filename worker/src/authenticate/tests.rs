@@ -9,7 +9,7 @@ fn our_field_is_known_by_its_name_in_any_case_and_only_the_topmost_counts() {
     let mail = |fields: &str| format!("{fields}From: a@example.org\r\n\r\n");
     let method = |fields: &str| {
         let mail = mail(fields);
-        our_results(&Mail::split(mail.as_bytes()).unwrap(), "MX.example.org").map(|results| results.results[0].method.clone())
+        our_results(&Mail::split(mail.as_bytes()).expect("valid"), "MX.example.org").map(|results| results.results[0].method.clone())
     };
     assert_eq!(method("Authentication-Results: mx.example.org; spf=pass\r\n").as_deref(), Some("spf"));
     assert_eq!(
@@ -88,8 +88,8 @@ proptest! {
     ) {
         let header: String = fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         let mail = [header.as_bytes(), b"From: a@example.org\n\n", &body].concat();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let from = Address::parse("a@example.org").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("valid");
+        let from = Address::parse("a@example.org").expect("valid");
         let evidence = runtime.block_on(async { authenticator().authenticate(&mail, &from, &facts()).await });
         prop_assert_eq!(evidence.word(), "nothing");
     }

@@ -161,8 +161,12 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_rfc_expand_as_it_says() {
-        let mut names =
-            Names { local: "strong-bad", sender_domain: "email.example.com".into(), helo: "mx.example.org", client: "192.0.2.3".parse().unwrap() };
+        let mut names = Names {
+            local: "strong-bad",
+            sender_domain: "email.example.com".into(),
+            helo: "mx.example.org",
+            client: "192.0.2.3".parse().expect("valid"),
+        };
         let domain = "email.example.com";
         // RFC 7208 §7.4.
         for (spec, expected) in [
@@ -189,7 +193,7 @@ mod tests {
         ] {
             assert_eq!(expand(spec, &names, domain, "unknown").as_deref(), Some(expected), "{spec}");
         }
-        names.client = "2001:db8::cb01".parse().unwrap();
+        names.client = "2001:db8::cb01".parse().expect("valid");
         let expected = "1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6._spf.example.com";
         assert_eq!(expand("%{ir}.%{v}._spf.%{d2}", &names, domain, "").as_deref(), Some(expected));
     }
@@ -197,8 +201,8 @@ mod tests {
     #[test]
     fn a_long_name_loses_labels_at_its_left() {
         let local = "x.".repeat(200) + "y";
-        let names = Names { local: &local, sender_domain: "example.org".into(), helo: "", client: "192.0.2.3".parse().unwrap() };
-        let name = expand("%{l}.example.org", &names, "example.org", "").unwrap();
+        let names = Names { local: &local, sender_domain: "example.org".into(), helo: "", client: "192.0.2.3".parse().expect("valid") };
+        let name = expand("%{l}.example.org", &names, "example.org", "").expect("valid");
         assert!(name.len() <= NAME_BYTES_MAX && name.ends_with("x.y.example.org"), "{name}");
     }
 

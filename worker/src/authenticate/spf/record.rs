@@ -170,15 +170,15 @@ mod tests {
 
     #[test]
     fn every_mechanism_is_read() {
-        let record = Record::parse(b"v=spf1  a mx:m.example.org/24//64 -ip4:192.0.2.0/24 ?ip6:2001:db8::/32 ~exists:%{i}.example.org ptr INCLUDE:i.example.org a//0 x-y=%{d} redirect=r.example.org").unwrap();
+        let record = Record::parse(b"v=spf1  a mx:m.example.org/24//64 -ip4:192.0.2.0/24 ?ip6:2001:db8::/32 ~exists:%{i}.example.org ptr INCLUDE:i.example.org a//0 x-y=%{d} redirect=r.example.org").expect("valid");
         let directive = |result, mechanism| Directive { result, mechanism };
         assert_eq!(
             record.directives,
             [
                 directive(SpfResult::Pass, Mechanism::A { target: None, bits: (32, 128) }),
                 directive(SpfResult::Pass, Mechanism::Mx { target: Some("m.example.org".into()), bits: (24, 64) }),
-                directive(SpfResult::Fail, Mechanism::Ip4("192.0.2.0".parse().unwrap(), 24)),
-                directive(SpfResult::Neutral, Mechanism::Ip6("2001:db8::".parse().unwrap(), 32)),
+                directive(SpfResult::Fail, Mechanism::Ip4("192.0.2.0".parse().expect("valid"), 24)),
+                directive(SpfResult::Neutral, Mechanism::Ip6("2001:db8::".parse().expect("valid"), 32)),
                 directive(SpfResult::SoftFail, Mechanism::Exists("%{i}.example.org".into())),
                 directive(SpfResult::Pass, Mechanism::Ptr(None)),
                 directive(SpfResult::Pass, Mechanism::Include("i.example.org".into())),
