@@ -22,7 +22,8 @@ mod tests {
         super::install();
         super::install();
         let provider = rustls::crypto::CryptoProvider::get_default().expect("a default");
-        assert!(format!("{provider:?}").contains("AwsLc"), "ring was taken: {provider:?}");
+        let aws_lc = rustls::crypto::aws_lc_rs::default_provider();
+        assert_eq!(format!("{:?}", provider.secure_random), format!("{:?}", aws_lc.secure_random), "not AWS-LC");
         let _ = rustls::ClientConfig::builder(); // panics without a default
     }
 }
