@@ -13,6 +13,7 @@ use replyfleet::{
 };
 use replyfleet_worker::{
     address::Address,
+    authenticate::{author_agrees, results},
     catalogue::{Catalogue, SendMethod},
     request::{self, Request},
     screen::{Policy, RULES, Seen, TOO_OLD, screen as ask},
@@ -30,6 +31,7 @@ pub fn parse(data: &[u8]) {
     if let Ok(from) = &request.from {
         assert_eq!(Address::parse(from.as_str()).as_ref(), Some(from), "an address has one spelling");
         assert!(!from.as_str().contains(char::is_whitespace) && !from.as_str().contains(char::is_control));
+        author_agrees(data, from); // the second reader must stand it, too; where it does not agree, nothing is proven
     }
     for id in request.message_id.iter().chain(&request.references) {
         assert!(id.bytes().all(|byte| byte.is_ascii_graphic()) && id.starts_with('<') && id.ends_with('>'), "{id:?}");
@@ -82,8 +84,16 @@ pub fn envelope(data: &[u8]) {
     assert_eq!(again, envelope);
 }
 
-/// Placeholder until the parser lands.
-pub fn results(_data: &[u8]) {}
+/// The value of an Authentication-Results field: who wrote it is the same whether the rest is read or not, and words are in
+/// lower case.
+pub fn results(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some(parsed) = results::parse(text) else { return };
+    assert_eq!(results::authserv_id(text), Some(parsed.authserv_id));
+    for word in parsed.results.iter().flat_map(|found| [&found.method, &found.result]) {
+        assert!(!word.is_empty() && *word == word.to_ascii_lowercase(), "{word:?}");
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ fn replay(target: &str, run: fn(&[u8])) {
 fn no_seed_breaks_its_target() {
     replay("parse", super::parse);
     replay("screen", super::screen);
+    replay("results", super::results);
     replay("catalogue", super::catalogue);
     replay("settings", super::settings);
     replay("envelope", super::envelope);

@@ -15,7 +15,7 @@ mod dns;
 mod evidence;
 mod fields;
 mod hosts;
-mod results;
+pub mod results;
 mod spf;
 mod tags;
 

@@ -13,26 +13,26 @@ const PROPERTIES_MAX: usize = 50;
 
 /// One field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Results {
+pub struct Results {
     /// Who checked.
-    pub(super) authserv_id: String,
+    pub authserv_id: String,
     /// What was found; empty for `none`.
-    pub(super) results: Vec<MethodResult>,
+    pub results: Vec<MethodResult>,
 }
 
 /// What one method found. Method, result, ptypes and properties are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MethodResult {
+pub struct MethodResult {
     /// `dkim`, `spf`, `dmarc` ...
-    pub(super) method: String,
+    pub method: String,
     /// `pass`, `fail` ...
-    pub(super) result: String,
+    pub result: String,
     properties: Vec<(String, String, String)>,
 }
 
 impl MethodResult {
     /// The value of `ptype.property`. `None` if it is not there, or there twice.
-    pub(super) fn property(&self, ptype: &str, property: &str) -> Option<&str> {
+    pub fn property(&self, ptype: &str, property: &str) -> Option<&str> {
         let mut found = self.properties.iter().filter(|(kind, name, _)| kind == ptype && name == property);
         match (found.next(), found.next()) {
             (Some((_, _, value)), None) => Some(value),
@@ -42,7 +42,7 @@ impl MethodResult {
 }
 
 /// Reads a field's value; `None` if it is malformed.
-pub(super) fn parse(value: &str) -> Option<Results> {
+pub fn parse(value: &str) -> Option<Results> {
     let mut parser = Parser { rest: value };
     let authserv_id = parser.head()?;
     parser.spaces()?;
@@ -66,7 +66,7 @@ pub(super) fn parse(value: &str) -> Option<Results> {
 }
 
 /// Who wrote a field, even if its rest is malformed; `None` if not even that can be read.
-pub(super) fn authserv_id(value: &str) -> Option<String> {
+pub fn authserv_id(value: &str) -> Option<String> {
     let mut parser = Parser { rest: value };
     parser.spaces()?;
     parser.value().filter(|_| matches!(parser.rest.bytes().next(), None | Some(b';' | b' ' | b'\t' | b'\r' | b'\n' | b'(')))
