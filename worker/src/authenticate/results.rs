@@ -96,9 +96,9 @@ impl<'t> Parser<'t> {
     fn head(&mut self) -> Option<String> {
         self.spaces()?;
         let id = self.value()?;
-        self.spaces()?;
+        let is_separated = self.spaces()?;
         if !self.rest.is_empty() && !self.rest.starts_with(';') {
-            self.token().filter(|version| *version == "1")?;
+            self.token().filter(|version| is_separated && *version == "1")?;
         }
         Some(id)
     }
