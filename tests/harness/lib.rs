@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod databases;
+pub mod dkim;
 pub mod dns;
 pub mod ministack;
 pub mod world;

@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     respond::Responder,
     send::{self, Senders},
-    switches::keeper::SwitchKeeper,
+    switches::keeper::{LOOK_EVERY, SwitchKeeper},
 };
 
 /// How often the ledger forgets what is old.
@@ -60,6 +60,8 @@ pub struct Worker {
     ledger: Ledger,
     metrics: Arc<Metrics>,
     refresh: Duration,
+    /// How often the switches are looked at.
+    pub(crate) look_every: Duration,
     claim_check_bucket: String,
 }
 
@@ -127,7 +129,16 @@ impl Worker {
                 "senders are not authenticated: whoever forges a From address makes us mail it"
             );
         }
-        Ok(Self { drain, catalogue, switches, ledger, metrics, refresh, claim_check_bucket: settings.store.claim_check_bucket.clone() })
+        Ok(Self {
+            drain,
+            catalogue,
+            switches,
+            ledger,
+            metrics,
+            refresh,
+            look_every: LOOK_EVERY,
+            claim_check_bucket: settings.store.claim_check_bucket.clone(),
+        })
     }
 
     /// What this worker counts.
@@ -138,7 +149,7 @@ impl Worker {
     /// Works until `stop` turns true; returns whether every message in hand was finished.
     pub async fn run(self, stop: watch::Receiver<bool>) -> bool {
         let (switches, catalogue) = (self.switches, Arc::clone(&self.catalogue));
-        let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics).await });
+        let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics, self.look_every).await });
         let refresher = tokio::spawn(async move { self.catalogue.keep_current(self.refresh).await });
         let clock = Arc::clone(&self.drain.clock);
         let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.responder.store), self.claim_check_bucket));

@@ -23,8 +23,11 @@ use crate::{
     Worker,
     catalogue::SendMethod,
     compose::Reply,
+    ledger::Ledger,
     metrics::Ended as EndedMail,
+    reason::Reason,
     send::{Accepted, SendError, Sender, Senders},
+    switches::Setting,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -101,6 +104,7 @@ struct World {
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<bool>,
     ended: tokio::sync::broadcast::Receiver<EndedMail>,
+    metrics: Arc<Metrics>,
 }
 
 impl World {
@@ -116,10 +120,12 @@ impl World {
         put("catalogue", "catalogue.json", CATALOGUE.as_bytes()).await;
         put("files", "a.bin", b"content").await;
         let senders = Senders::from([(SendMethod::Ses, ses as Arc<dyn Sender>), (SendMethod::Smtp, smtp as Arc<dyn Sender>)]);
-        let worker = Worker::assemble(&settings, ground.clone(), senders).await.expect("assembled");
-        let ended = worker.metrics().watch();
+        let mut worker = Worker::assemble(&settings, ground.clone(), senders).await.expect("assembled");
+        worker.look_every = Duration::from_millis(50);
+        let metrics = worker.metrics();
+        let ended = metrics.watch();
         let (stop, stopped) = watch::channel(false);
-        Self { dir, ground, settings, stop, running: tokio::spawn(worker.run(stopped)), ended }
+        Self { dir, ground, settings, stop, running: tokio::spawn(worker.run(stopped)), ended, metrics }
     }
 
     async fn put(&self, sender: &str, queue_id: &str) {
@@ -139,6 +145,20 @@ impl World {
             ..Facts::default()
         };
         self.ground.queue.put(&Envelope { facts, mail }).await.expect("put");
+    }
+
+    /// Sets a switch beside the running worker, and waits until it follows.
+    async fn switch(&self, name: &str, value: &str) {
+        let (url, secret) = (self.settings.database_url().expect("set"), self.settings.secret().expect("set"));
+        let ledger = Ledger::join(url, secret, self.settings.allowance.clone()).await.expect("joined");
+        let setting = Setting::parse(name, value).expect("a switch");
+        ledger.set_switch(&setting, UnixMillis::now()).await.expect("set");
+        let (deadline, shown) = (tokio::time::Instant::now() + DEADLINE, format!("{name}={value}"));
+        let wanted = (!setting.is_default()).then_some(&shown);
+        while self.metrics.current_switches().settings.iter().find(|set| set.starts_with(&format!("{name}="))) != wanted {
+            assert!(tokio::time::Instant::now() < deadline, "the worker follows {shown}");
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn end(&mut self) -> Outcome {
@@ -388,7 +408,7 @@ async fn a_big_mail_that_is_ignored_and_comes_twice_is_ignored_twice() {
     world.ground.store.put(&object, Bytes::from_static(content)).await.expect("put");
     let mail = || Mail::Stored(ClaimCheck::new(object.clone(), content));
     world.put_mail("a@example.org", "1", mail()).await;
-    assert_eq!(world.end().await, Outcome::Ignored(crate::reason::Reason::MailingList));
+    assert_eq!(world.end().await, Outcome::Ignored(Reason::MailingList));
     let file = world.path("store/claim-check/mail/1");
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while file.exists() {
@@ -396,7 +416,7 @@ async fn a_big_mail_that_is_ignored_and_comes_twice_is_ignored_twice() {
         tokio::task::yield_now().await;
     }
     world.put_mail("a@example.org", "1", mail()).await;
-    assert_eq!(world.end().await, Outcome::Ignored(crate::reason::Reason::MailingList));
+    assert_eq!(world.end().await, Outcome::Ignored(Reason::MailingList));
 }
 
 #[tokio::test]
@@ -414,4 +434,45 @@ async fn a_verdict_stands_even_if_the_rules_have_changed_since() {
     world.ground.store.put(&object, Bytes::from_static(other.as_bytes())).await.expect("put");
     assert_eq!(world.end().await, Outcome::Answered);
     assert!(ses.sent().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_held_waits_and_is_answered_once_it_is_let_go() {
+    let (ses, smtp) = (Scripted::good(), Scripted::good());
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    for name in ["all", "address:get@example.com", "provider:example.org"] {
+        world.switch(name, "hold").await;
+    }
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Switch));
+    for name in ["all", "address:get@example.com", "provider:example.org"] {
+        world.switch(name, "on").await;
+    }
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((world.stop().await.1, ses.sent().len(), smtp.sent().len()), (0, 1, 1));
+}
+
+#[tokio::test]
+async fn what_is_off_is_ignored_and_the_rest_is_answered() {
+    let (ses, smtp) = (Scripted::good(), Scripted::good());
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    world.switch("attachments", "off").await;
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 0), "the reply with an attachment stays");
+    world.switch("provider:example.org", "off").await;
+    world.put("b@mail.example.org", "2").await;
+    assert_eq!(world.end().await, Outcome::Ignored(Reason::SwitchedOff));
+    world.put("c@example.net", "3").await;
+    assert_eq!(world.end().await, Outcome::Answered, "another provider's");
+    for name in ["address:get@example.com", "all"] {
+        world.switch(name, "off").await;
+        world.put("d@example.net", name).await;
+        assert_eq!(world.end().await, Outcome::Ignored(Reason::SwitchedOff), "{name}");
+        world.switch(name, "on").await;
+    }
+    world.switch("attachments", "on").await;
+    world.put("d@example.net", "6").await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (3, 1));
 }

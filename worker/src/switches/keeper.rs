@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How often a worker looks: three looks within the minute that an operator is promised.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// The switches in force, and who says so.
 pub(crate) struct SwitchKeeper {
@@ -61,13 +61,13 @@ impl SwitchKeeper {
         after.is_some_and(|after| self.queue_age.median(Instant::now()) > after)
     }
 
-    /// Looks for ever.
-    pub(crate) async fn keep_current(&self, catalogue: &CatalogueKeeper, metrics: &Metrics) {
+    /// Looks for ever, with this pause between looks.
+    pub(crate) async fn keep_current(&self, catalogue: &CatalogueKeeper, metrics: &Metrics, look_every: Duration) {
         loop {
             if let Err(error) = self.look(catalogue, metrics).await {
                 tracing::warn!(error = %error, "the switches cannot be read; the last ones stay in force");
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(look_every).await;
         }
     }
 
