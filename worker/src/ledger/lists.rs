@@ -91,7 +91,9 @@ impl ListEntry {
     pub fn parse(text: &str) -> Result<Self, ListEntryError> {
         let text = text.trim();
         if text.contains('@') {
-            return Address::parse(text).map(Self::Address).ok_or(ListEntryError);
+            // A star is a letter like any other in a local part, and nobody's; who types one means a pattern.
+            let address = Address::parse(text).filter(|address| !address.local().contains('*'));
+            return address.map(Self::Address).ok_or(ListEntryError);
         }
         let domain = Address::parse(&format!("x@{text}")).ok_or(ListEntryError)?.ascii_domain();
         if domain.split('.').count() > LABELS_MAX { Err(ListEntryError) } else { Ok(Self::Domain(domain)) }
@@ -226,7 +228,18 @@ mod tests {
         ] {
             assert_eq!(ListEntry::parse(given).expect(given).text(), text);
         }
-        for bad in ["", "org", "*.example.org", "@example.org", "a@", "a b@c.org", ".example.org", "0.a.b.c.d.e.f.g.h.i.org"] {
+        for bad in [
+            "",
+            "org",
+            "*.example.org",
+            "*@example.org",
+            "a*@example.org",
+            "@example.org",
+            "a@",
+            "a b@c.org",
+            ".example.org",
+            "0.a.b.c.d.e.f.g.h.i.org",
+        ] {
             assert_eq!(ListEntry::parse(bad).err(), Some(ListEntryError), "{bad}");
         }
     }

@@ -1,0 +1,52 @@
+//! `replyfleet check`, and that commands which look make nothing.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::installation::{CATALOGUE, Installation};
+
+#[test]
+fn check_says_one_line_for_each_part_and_ends_with_0_if_all_are_good() {
+    let (status, said) = Installation::after_a_start().run(&["check"]);
+    assert_eq!(status, Some(0), "{said}");
+    for part in ["settings", "policy", "secret", "queue", "dead letters", "claim check", "catalogue", "attachment", "database", "send.SES"] {
+        assert!(said.lines().any(|line| line.starts_with(&format!("ok     {part}"))), "{part}: {said}");
+    }
+    assert!(!said.contains("WRONG"), "{said}");
+}
+
+#[test]
+fn check_names_what_is_wrong_and_ends_with_1() {
+    type Spoil = fn(&Installation);
+    let cases: [(&str, Spoil); 6] = [
+        ("catalogue/catalogue.json: line 2, column 36: expected `,`", |world| {
+            world.write("store/catalogue/catalogue.json", &CATALOGUE.replacen(", \"body\"", " \"body\"", 1));
+        }),
+        ("no object files/a.bin", |world| fs::remove_file(world.path("store/files/a.bin")).unwrap()),
+        ("chmod o-rwx", |world| fs::set_permissions(world.path("secret.key"), fs::Permissions::from_mode(0o644)).unwrap()),
+        ("line 3, column 13: unknown field `autentication`", |world| {
+            let text = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
+            world.write("replyfleet.toml", &text.replace("authentication =", "autentication ="));
+        }),
+        ("database", |world| fs::remove_file(world.path("ledger.db")).unwrap()),
+        ("there is no spool", |world| fs::remove_dir_all(world.path("spool")).unwrap()),
+    ];
+    for (wanted, spoil) in cases {
+        let world = Installation::after_a_start();
+        spoil(&world);
+        let (status, said) = world.run(&["check"]);
+        let line = said.lines().find(|line| line.starts_with("WRONG")).unwrap_or_default();
+        assert!(status == Some(1) && line.contains(wanted), "{wanted}: {said}");
+    }
+}
+
+#[test]
+fn looking_makes_nothing() {
+    let world = Installation::new();
+    for command in [&["check"][..], &["queue"], &["status"], &["switch"], &["block", "example.org"], &["forget", "a@example.org"], &["explain", "-"]]
+    {
+        world.run(command);
+    }
+    for made in ["spool", "ledger.db", "cache"] {
+        assert!(!world.path(made).exists(), "{made}");
+    }
+}
