@@ -48,6 +48,8 @@ use crate::address::Address;
 #[derive(Clone)]
 pub struct Authenticator {
     shared: Arc<Shared>,
+    /// Of the one mail that this clone is for.
+    deadline: Option<Instant>,
 }
 
 struct Shared {
@@ -70,7 +72,12 @@ impl Authenticator {
         };
         let sealers = settings.trusted_sealers.iter().map(sealer).collect::<Result<_, _>>()?;
         let dns = Dns::open(settings.resolver, settings.cache_entries.get(), settings.timeout_s.duration())?;
-        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), sealers, dns }) })
+        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), sealers, dns }), deadline: None })
+    }
+
+    /// This authenticator for one mail: `timeout_s` begins now, for all that is asked through it together.
+    pub fn for_one_mail(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), deadline: Some(self.deadline()) }
     }
 
     /// The hosts that take mail for `domain`, an A-label (rule 5).
@@ -138,7 +145,7 @@ impl Authenticator {
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.settings.timeout_s.duration()
+        self.deadline.unwrap_or_else(|| Instant::now() + self.shared.settings.timeout_s.duration())
     }
 }
 

@@ -142,7 +142,7 @@ impl Judge {
             }
         }
         let mut evidence = None;
-        if let Some(authenticator) = &self.authenticator {
+        if let Some(authenticator) = self.authenticator.as_ref().map(Authenticator::for_one_mail) {
             let hosts = authenticator.mail_hosts(&from.ascii_domain()).await;
             if !each(domain_step(&hosts)) || !each(provider_step(hearing, from, &hosts)) {
                 return judgement;
