@@ -129,7 +129,7 @@ impl Bench {
         for _ in 0..MAILS {
             let request = request::read(&case.mail, 10 << 20).map_err(|reason| anyhow::anyhow!(reason.word()))?;
             let seen = Seen { facts: &self.facts, request: &request, catalogue: &self.catalogue, policy: self.judge.policy(), now: NOW };
-            let hearing = Hearing { seen, mail: &case.mail, switches: self.switches.clone(), is_shedding: false };
+            let hearing = Hearing { seen, mail: &case.mail, switches: self.switches.clone(), is_shedding: false, is_first_look: true };
             let (_, end) = self.judge.judge(&hearing, None).await;
             ensure!(end == case.end, "{}: {end:?} instead of {:?}", case.name, case.end);
         }

@@ -7,7 +7,7 @@ use replyfleet::{
     settings::{AuthenticationMode, Settings},
     telemetry::chain,
 };
-use replyfleet_worker::{catalogue::keeper, catalogue_object, ledger::Ledger, screen::Policy, send};
+use replyfleet_worker::{catalogue::keeper, catalogue_object, judge::Judge, ledger::Ledger, send};
 
 /// How long one part may take to answer.
 const PART_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,7 +50,12 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     report.line("settings", Ok(config.display().to_string()));
-    report.line("policy", Policy::new(&settings).map(|_| senders_proven(&settings)));
+    let judge = Judge::open(&settings);
+    report.line("policy", judge.as_ref().map(|_| senders_proven(&settings)).map_err(Clone::clone));
+    if let Ok(judge) = &judge {
+        let domain = judge.policy().bounce().ascii_domain();
+        report.ask("name server", str::to_owned, judge.check(&domain)).await;
+    }
     let secret = settings.secret();
     report.line("secret", secret.as_ref().map(|_| "readable, and only for those who may".into()).map_err(|error| chain(error)));
 

@@ -25,7 +25,7 @@ use replyfleet_worker::{
     catalogue::{Catalogue, keeper},
     catalogue_object,
     judge::{End, Hearing, Judge, Judgement, PROOF, Step},
-    ledger::{Application, Ledger, Progress, Promise, Verdict},
+    ledger::{Application, Ledger, Progress, Verdict},
     outcome::Wait,
     reason::Reason,
     request::{self, Request},
@@ -158,12 +158,14 @@ pub(crate) async fn run(arguments: &ExplainArguments, config: &Path) -> anyhow::
 impl Bench {
     async fn explain(&self, arguments: &ExplainArguments, mail: &[u8]) -> Explained {
         let now = UnixMillis::now();
+        // As on the day on which it came: signatures run out, and a mail in a folder is old.
+        let came = mails::arrival(mail).unwrap_or(now);
         let mut facts = Facts {
             mail_from: arguments.sender.clone().unwrap_or_default(),
             rcpt_to: arguments.recipient.clone().unwrap_or_else(|| self.first_address()),
             client_address: arguments.client_address.map(|address| address.to_string()).unwrap_or_default(),
             helo: arguments.helo.clone(),
-            arrived: now,
+            arrived: came,
             ..Facts::default()
         };
         let mut steps = Vec::new();
@@ -177,8 +179,8 @@ impl Bench {
         if arguments.sender.is_none() {
             facts.mail_from = sender(&request);
         }
-        let seen = Seen { facts: &facts, request: &request, catalogue: &self.catalogue, policy: self.judge.policy(), now };
-        let hearing = Hearing { seen, mail, switches: self.switches.clone(), is_shedding: false };
+        let seen = Seen { facts: &facts, request: &request, catalogue: &self.catalogue, policy: self.judge.policy(), now: came };
+        let hearing = Hearing { seen, mail, switches: self.switches.clone(), is_shedding: false, is_first_look: false };
         let judgement = self
             .judge
             .ask(&hearing, self.ledger.as_ref(), &mut |step| {
@@ -193,13 +195,12 @@ impl Bench {
 
     /// What the ledger would say, if it came to that; returns how many replies there would be.
     async fn rehearse(&self, facts: &Facts, request: &Request, mail: &[u8], judgement: &Judgement, now: UnixMillis, steps: &mut Vec<Step>) -> usize {
-        let responses = self.catalogue.responses_for(&facts.rcpt_to);
+        let promises = judgement.promises(&self.catalogue.responses_for(&facts.rcpt_to));
         let (Some(ledger), Ok(from), None) = (&self.ledger, &request.from, steps.iter().find_map(|step| step.end)) else {
-            return responses.iter().filter(|response| response.needs <= judgement.trust).count();
+            return promises.iter().filter(|promise| promise.needs <= judgement.ceiling()).count();
         };
         // A saved mail has no queue id: its keys are of its own, so that no request in the ledger is taken for it.
         let key = sha256_hex(mail);
-        let promises: Vec<Promise> = responses.iter().map(|response| Promise { digest: response.digest.clone(), needs: response.needs }).collect();
         let application = Application {
             request_key: &key,
             mail_key: &key,
@@ -207,7 +208,7 @@ impl Bench {
             client_address: &facts.client_address,
             responder: &Address::parse(&facts.rcpt_to).map(|address| address.without_tag()).unwrap_or_default(),
             identity: &request.identity(mail),
-            trust: judgement.trust,
+            trust: judgement.ceiling(),
             responses: &promises,
             is_allowed: judgement.is_allowed,
             is_proven: judgement.is_proven,

@@ -1,4 +1,4 @@
-//! `replyfleet block`, `allow` and `forget`: the lists that all workers share, and what is kept of one sender.
+//! `replyfleet block`, `allow`, `suppress` and `forget`: the lists that all workers share, and what is kept of one sender.
 //!
 //! Entries are kept as keyed hashes, so nothing can list them again; a file of your own is the place for that. Read from
 //! standard input (`-`), they leave no trace in the shell's history either.
@@ -41,12 +41,13 @@ pub(crate) async fn run(kind: ListKind, arguments: &ListArguments, settings: &Se
     let entries = read(&arguments.entries, parse)?;
     let ledger = ledger::join(settings).await?;
     let now = UnixMillis::now();
+    let reason = if kind == ListKind::Suppress { ListReason::OptOut } else { ListReason::Operator };
     let mut changed = 0;
     for entry in &entries {
         if arguments.remove {
             changed += usize::from(ledger.list_remove(kind, entry).await?);
         } else {
-            ledger.list_add(kind, entry, ListReason::Operator, arguments.r#for.map(|time| now + time), now).await?;
+            ledger.list_add(kind, entry, reason, arguments.r#for.map(|time| now + time), now).await?;
             changed += 1;
         }
     }

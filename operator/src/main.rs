@@ -47,6 +47,8 @@ enum Command {
     Block(lists::ListArguments),
     /// Puts senders on the allow list, which lifts allowance and caps, or takes them off.
     Allow(lists::ListArguments),
+    /// Puts people who want no mail from us on the suppression list, or takes them off.
+    Suppress(lists::ListArguments),
     /// Forgets what is kept of a sender: its allowance begins anew.
     Forget(lists::ForgetArguments),
     /// Shows how full the queue is, and what is parked for which reason.
@@ -84,6 +86,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Switch(switch) => switch::run(&switch, &Settings::load(&config)?).await,
         Command::Block(list) => lists::run(ListKind::Block, &list, &Settings::load(&config)?).await,
         Command::Allow(list) => lists::run(ListKind::Allow, &list, &Settings::load(&config)?).await,
+        Command::Suppress(list) => lists::run(ListKind::Suppress, &list, &Settings::load(&config)?).await,
         Command::Forget(forget) => lists::forget(&forget, &Settings::load(&config)?).await,
         Command::Queue(queue) => queue::run(&queue, &Settings::load(&config)?).await,
         Command::Completions { shell } => manual::completions(shell),

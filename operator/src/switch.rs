@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use replyfleet::{clock::UnixMillis, settings::Settings};
-use replyfleet_worker::switches::Setting;
+use replyfleet::{clock::UnixMillis, ground::look, settings::Settings};
+use replyfleet_worker::{catalogue::keeper, catalogue_object, send, switches::Setting};
 
 use crate::{ledger, table::table};
 
@@ -20,15 +20,31 @@ pub(crate) struct SwitchArguments {
     state: Option<String>,
 }
 
+/// A switch for an address that nobody can write to is a typing error, most likely; but the catalogue may be on its way.
+async fn warn_of_unknown(address: &str, settings: &Settings) {
+    let look = async {
+        let (ground, object) = (look(settings, false).await.ok()?, catalogue_object(settings).ok()?);
+        keeper::look(ground.store.as_ref(), &object, &send::available(settings)).await.ok()
+    };
+    if let Some(catalogue) = look.await
+        && catalogue.responses_for(address).is_empty()
+    {
+        println!("NOTE: the catalogue has no {address}; its addresses: {}", catalogue.addresses().collect::<Vec<_>>().join(", "));
+    }
+}
+
 pub(crate) async fn run(arguments: &SwitchArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let ledger = ledger::join(settings).await?;
     match (&arguments.name, &arguments.state) {
         (Some(name), Some(state)) => {
             let setting = Setting::parse(name, state).with_context(|| format!("switch {name}"))?;
             ledger.set_switch(&setting, UnixMillis::now()).await?;
+            if let Setting::Address(address, _) = &setting {
+                warn_of_unknown(address, settings).await;
+            }
             println!("{} is {}; every worker follows within a minute, and `replyfleet status` shows which have", setting.name(), setting.value());
         }
-        (Some(name), None) => bail!("switch {name} to what? on, off or hold"),
+        (Some(name), None) => bail!("switch {name} to what? `replyfleet switch --help` lists what each can be set to"),
         (None, _) => {
             let mut rows = table(&["switch", "state"]);
             for setting in ledger.switches().await?.settings() {

@@ -86,7 +86,7 @@ impl World {
 
     async fn judged(&self, mail: &[u8], facts: &Facts) -> Result<Trust, End> {
         let request = request::read(mail, MAIL_BYTES_MAX).map_err(End::Ignore)?;
-        let hearing = Hearing { seen: self.seen(facts, &request), mail, switches: Arc::default(), is_shedding: false };
+        let hearing = Hearing { seen: self.seen(facts, &request), mail, switches: Arc::default(), is_shedding: false, is_first_look: true };
         let (judgement, end) = self.judge.judge(&hearing, None).await;
         end.map_or(Ok(judgement.trust), Err)
     }

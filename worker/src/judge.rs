@@ -14,7 +14,7 @@ use crate::{
     address::Address,
     authenticate::{Authenticator, DomainFault, Evidence, MailHosts},
     catalogue::Response,
-    ledger::{Ledger, LedgerError, Listed},
+    ledger::{Ledger, LedgerError, Listed, Promise},
     outcome::Wait,
     reason::Reason,
     screen::{Finding, Policy, RULES, Rule, Seen, TOO_OLD},
@@ -38,14 +38,31 @@ pub struct Judge {
 /// What a request may get, as far as is known before the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// The most that it may get.
+    /// How far its sender is trusted: which responses it may get.
     pub trust: Trust,
+    /// Whether it may get those with attachments, as far as the operator and the queue's length say.
+    pub has_attachments: bool,
     /// Whether its sender is proven, whatever the settings grant to others.
     pub is_proven: bool,
-    /// Whether its sender is on the allow list (rule 28).
+    /// Whether its sender is on the allow list (rule 28), and is who it says: From alone is anybody's to write.
     pub is_allowed: bool,
     /// What proved the sender: a word of [`Evidence::word`], or the empty text if it did not come to that.
     pub proof: &'static str,
+}
+
+impl Judgement {
+    /// What may be promised of these responses. To the ledger, trust is about attachments: it counts them, and grants less
+    /// when there are no more to have.
+    pub fn promises(&self, responses: &[&Response]) -> Vec<Promise> {
+        let needs = |response: &Response| if response.attachments.is_empty() { Trust::Small } else { Trust::Full };
+        let eligible = responses.iter().filter(|response| response.needs <= self.trust);
+        eligible.map(|response| Promise { digest: response.digest.clone(), needs: needs(response) }).collect()
+    }
+
+    /// The most that the ledger may grant.
+    pub fn ceiling(&self) -> Trust {
+        if self.has_attachments { Trust::Full } else { Trust::Small }
+    }
 }
 
 /// Why the way ends before the ledger.
@@ -86,6 +103,18 @@ pub struct Hearing<'a> {
     pub switches: Arc<Switches>,
     /// Whether attachments are given up because the queue is long.
     pub is_shedding: bool,
+    /// Whether the request is asked about for the first time.
+    pub is_first_look: bool,
+}
+
+impl Hearing<'_> {
+    fn has_attachments(&self) -> bool {
+        self.switches.has_attachments && !self.is_shedding
+    }
+
+    fn responses(&self) -> Vec<&Response> {
+        self.seen.catalogue.responses_for(&self.seen.facts.rcpt_to)
+    }
 }
 
 impl Judge {
@@ -107,6 +136,31 @@ impl Judge {
         &self.policy
     }
 
+    /// What the operator's switches say now of an answer to `to` for mail to `rcpt_to`: what is admitted can still be stopped.
+    pub async fn switched_now(&self, switches: &Switches, rcpt_to: &str, to: &Address) -> State {
+        let address = Address::parse(rcpt_to).map(|address| switches.address(&address)).unwrap_or_default();
+        if switches.providers.is_empty() {
+            return switches.all.max(address);
+        }
+        let hosts = match &self.authenticator {
+            Some(authenticator) => authenticator.mail_hosts(&to.ascii_domain()).await.map(|found| found.hosts).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        switches.all.max(address).max(switches.provider(&to.ascii_domain(), &hosts))
+    }
+
+    /// Whether the name server answers, for `replyfleet check`. `domain` is one that we know.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub async fn check(&self, domain: &str) -> Result<&'static str, String> {
+        let Some(authenticator) = &self.authenticator else { return Ok("off: nobody is authenticated, and no name server is asked") };
+        match authenticator.mail_hosts(domain).await {
+            Err(DomainFault::Temporary) => Err(format!("does not say by which hosts {domain} takes mail; set authentication.resolver?")),
+            Ok(_) | Err(DomainFault::CannotTakeMail(_)) => Ok("answers"),
+        }
+    }
+
     /// Judges, and stops at the first rule that ends the way; that end, if there is one, is told beside what was found out
     /// until then.
     pub async fn judge(&self, hearing: &Hearing<'_>, ledger: Option<&Ledger>) -> (Judgement, Option<End>) {
@@ -123,7 +177,8 @@ impl Judge {
     /// Asks the rules in order and hands each to `each`, for as long as that returns true. Without a ledger the lists
     /// are left out, as are those that need a From where there is none.
     pub async fn ask(&self, hearing: &Hearing<'_>, ledger: Option<&Ledger>, each: &mut (dyn FnMut(Step) -> bool + Send)) -> Judgement {
-        let mut judgement = Judgement { trust: Trust::None, is_proven: false, is_allowed: false, proof: "" };
+        let mut judgement =
+            Judgement { trust: Trust::None, has_attachments: hearing.has_attachments(), is_proven: false, is_allowed: false, proof: "" };
         let seen = &hearing.seen;
         for rule in RULES.iter().chain([&TOO_OLD]) {
             if !each(Step::of(rule, (rule.check)(seen))) {
@@ -154,26 +209,23 @@ impl Judge {
         let proven = evidence.as_ref().map_or(self.proof.unproven, |evidence| evidence.trust(&self.proof));
         judgement.is_proven = proven == Trust::Full && evidence.as_ref().is_some_and(Evidence::is_full);
         judgement.proof = evidence.as_ref().map_or("off", Evidence::word);
-        if !each(self.proof_step(seen, proven, evidence.as_ref())) {
+        judgement.is_allowed &= judgement.is_proven || evidence.is_none();
+        if !each(self.proof_step(hearing, proven, evidence.as_ref())) {
             return judgement;
         }
         judgement.trust = proven;
-        if !hearing.switches.has_attachments || hearing.is_shedding {
-            judgement.trust = proven.min(Trust::Small);
-        }
-        each(attachments_step(hearing, proven, judgement.trust));
+        each(attachments_step(hearing, proven));
         judgement
     }
 
     /// Rules 21 to 24: is the sender proven far enough for anything that the address has?
-    fn proof_step(&self, seen: &Seen<'_>, proven: Trust, evidence: Option<&Evidence>) -> Step {
-        let age = seen.now.since(seen.facts.arrived);
-        let may_grow = evidence.is_some_and(Evidence::waits) && (proven == Trust::None || age < FULL_PROOF_WITHIN);
-        let least = least_needed(&seen.catalogue.responses_for(&seen.facts.rcpt_to));
-        let end = match () {
-            () if may_grow => Some(End::Later(Wait::Dns)),
-            () if proven == Trust::None || proven < least => Some(End::Ignore(Reason::Unproven)),
-            () => None,
+    fn proof_step(&self, hearing: &Hearing<'_>, proven: Trust, evidence: Option<&Evidence>) -> Step {
+        let age = hearing.seen.now.since(hearing.seen.facts.arrived);
+        let buys_something = proven > Trust::None && hearing.responses().iter().any(|response| response.needs <= proven);
+        let is_worth_waiting = !buys_something || hearing.is_first_look || age < FULL_PROOF_WITHIN;
+        let end = match evidence.is_some_and(Evidence::waits) && is_worth_waiting {
+            true => Some(End::Later(Wait::Dns)),
+            false => (!buys_something).then_some(End::Ignore(Reason::Unproven)),
         };
         let saw = evidence.map_or_else(
             || "authentication is off".to_owned(),
@@ -181,11 +233,6 @@ impl Judge {
         );
         Step { number: PROOF, looks_for: "proof of who sent it", saw: format!("trust {}\n{saw}", proven.word()).into(), end }
     }
-}
-
-/// The least trust that buys anything of these responses.
-fn least_needed(responses: &[&Response]) -> Trust {
-    responses.iter().map(|response| response.needs).min().unwrap_or(Trust::Small)
 }
 
 fn state_end(state: State) -> Option<End> {
@@ -212,15 +259,20 @@ fn provider_step(hearing: &Hearing<'_>, from: &Address, hosts: &Result<MailHosts
 }
 
 /// Rule 29: attachments switched off or given up; it ends the way of those who would get nothing else.
-fn attachments_step(hearing: &Hearing<'_>, proven: Trust, trust: Trust) -> Step {
+fn attachments_step(hearing: &Hearing<'_>, proven: Trust) -> Step {
     let saw = match (hearing.switches.has_attachments, hearing.is_shedding) {
         (false, _) => "attachments are off",
         (true, true) => "attachments are given up, the queue is long",
         (true, false) => "attachments are on",
     };
-    let least = least_needed(&hearing.seen.catalogue.responses_for(&hearing.seen.facts.rcpt_to));
-    let end = (trust < least && least <= proven).then_some(End::Ignore(Reason::SwitchedOff));
-    Step { number: 29, looks_for: "attachments switched off", saw: saw.into(), end }
+    let may_get = |response: &&&Response| response.needs <= proven;
+    let (has_any, has_some_without) = {
+        let responses = hearing.responses();
+        let mut eligible = responses.iter().filter(may_get);
+        (eligible.clone().next().is_some(), eligible.any(|response| response.attachments.is_empty()))
+    };
+    let is_end = has_any && !has_some_without && !hearing.has_attachments();
+    Step { number: 29, looks_for: "attachments switched off", saw: saw.into(), end: is_end.then_some(End::Ignore(Reason::SwitchedOff)) }
 }
 
 async fn listed(ledger: &Ledger, seen: &Seen<'_>, from: &Address) -> Result<Listed, LedgerError> {

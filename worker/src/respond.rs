@@ -21,14 +21,14 @@ use crate::{
     compose::{Letterhead, Recipient, compose},
     judge::{End, Hearing, Judge, Judgement},
     language,
-    ledger::{Application, Attempt, Claim, Ledger, LedgerError, Progress, Promise, ReplyState, Try, Verdict},
+    ledger::{Application, Attempt, Claim, Ledger, LedgerError, Progress, ReplyState, Try, Verdict},
     metrics::Metrics,
     outcome::{Outcome, Park, Wait},
     reason::Reason,
     request::{self, Request},
     screen::Seen,
     send::{SendError, Senders},
-    switches::keeper::SwitchKeeper,
+    switches::{State, keeper::SwitchKeeper},
 };
 
 /// Receives after which an object that is missing or cut is believed to stay so.
@@ -181,7 +181,7 @@ impl Responder {
         let catalogue = self.catalogue.current();
         let judgement = match known {
             Some(_) => None,
-            None => Some(self.judge(facts, &request, &catalogue, &mail, account).await?),
+            None => Some(self.judge(facts, &request, &catalogue, &mail, delivery.receive_count == 1, account).await?),
         };
         let case = Case { facts, request: &request, to: request.from.as_ref().map_err(|_| Reason::UnclearFrom)?, catalogue: &catalogue };
         let progress = match (known, judgement) {
@@ -254,9 +254,17 @@ impl Responder {
     }
 
     /// Every rule but those that must be counted.
-    async fn judge(&self, facts: &Facts, request: &Request, catalogue: &Catalogue, mail: &[u8], account: &mut Account) -> Result<Judgement, Stop> {
+    async fn judge(
+        &self,
+        facts: &Facts,
+        request: &Request,
+        catalogue: &Catalogue,
+        mail: &[u8],
+        is_first_look: bool,
+        account: &mut Account,
+    ) -> Result<Judgement, Stop> {
         let seen = Seen { facts, request, catalogue, policy: self.judge.policy(), now: self.clock.now() };
-        let hearing = Hearing { seen, mail, switches: self.switches.current(), is_shedding: self.switches.is_shedding() };
+        let hearing = Hearing { seen, mail, switches: self.switches.current(), is_shedding: self.switches.is_shedding(), is_first_look };
         let (judgement, end) = self.judge.judge(&hearing, Some(&self.ledger)).await;
         account.proof = judgement.proof;
         end.map_or(Ok(judgement), |end| Err(end.into()))
@@ -264,8 +272,7 @@ impl Responder {
 
     /// The verdict, and a row for each reply.
     async fn admit(&self, case: &Case<'_>, identity: String, judgement: Judgement) -> Result<Progress, Stop> {
-        let promise = |response: &Response| Promise { digest: response.digest.clone(), needs: response.needs };
-        let responses: Vec<Promise> = case.responses().into_iter().map(promise).collect();
+        let responses = judgement.promises(&case.responses());
         let asked = Address::parse(&case.facts.rcpt_to).map(|address| address.without_tag()).unwrap_or_default();
         let application = Application {
             request_key: &case.facts.request_key,
@@ -274,7 +281,7 @@ impl Responder {
             client_address: &case.facts.client_address,
             responder: &asked,
             identity: &identity,
-            trust: judgement.trust,
+            trust: judgement.ceiling(),
             responses: &responses,
             is_allowed: judgement.is_allowed,
             is_proven: judgement.is_proven,
@@ -306,6 +313,12 @@ impl Responder {
         let Some(response) = case.promised(progress, index) else {
             return Ok(Ok(self.ledger.withdraw(key, index, self.clock.now()).await?));
         };
+        let switches = self.switches.current();
+        match self.judge.switched_now(&switches, &case.facts.rcpt_to, case.to).await {
+            State::Hold => return Ok(Err(Wait::Switch)),
+            State::On if switches.has_attachments || response.attachments.is_empty() => {}
+            State::On | State::Off => return Ok(Ok(self.ledger.withdraw(key, index, self.clock.now()).await?)),
+        }
         let Some(attachments) = self.prepare(response).await else { return Ok(Err(Wait::Store)) };
         let Some(sender) = self.senders.get(&response.send_method) else { return Ok(Err(Wait::Sender)) };
         let attempt = match self.ledger.claim(key, index, self.clock.now(), sender.timeout() + CLAIM_GRACE).await? {

@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use mail_parser::mailbox::mbox::MessageIterator;
+use mail_parser::{HeaderName, MessageParser, mailbox::mbox::MessageIterator};
+use replyfleet::clock::UnixMillis;
 
 /// The largest file that is read as one mail; beyond it, and beyond the worker's own limit, there is nothing to learn.
 const FILE_BYTES_MAX: u64 = 128 << 20;
@@ -78,6 +79,13 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// When a mail came, as the last server wrote it: the date of the topmost Received field.
+pub(super) fn arrival(mail: &[u8]) -> Option<UnixMillis> {
+    let parsed = MessageParser::new().header_received(HeaderName::Received).parse_headers(mail)?;
+    let seconds = parsed.received()?.date()?.to_timestamp();
+    u64::try_from(seconds).ok().map(|seconds| UnixMillis(seconds.saturating_mul(1_000)))
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
