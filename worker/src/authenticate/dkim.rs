@@ -197,11 +197,15 @@ impl<'m> BodyHashes<'m> {
     }
 
     pub(super) fn get(&mut self, form: Canonicalization) -> &[u8] {
-        let (slot, body) = match form {
-            Canonicalization::Relaxed => (&mut self.relaxed, without_blank_end(self.body)),
-            Canonicalization::Simple => (&mut self.simple, self.body),
+        let slot = match form {
+            Canonicalization::Relaxed => &mut self.relaxed,
+            Canonicalization::Simple => &mut self.simple,
         };
-        slot.get_or_insert_with(|| HashAlgorithm::Sha256.hash(form.canonical_body(body, 0)).as_ref().to_vec())
+        slot.get_or_insert_with(|| {
+            // Within: a mail may have hundreds of signatures, and finding the end of a blank body means reading it.
+            let body = if form == Canonicalization::Relaxed { without_blank_end(self.body) } else { self.body };
+            HashAlgorithm::Sha256.hash(form.canonical_body(body, 0)).as_ref().to_vec()
+        })
     }
 }
 
