@@ -63,12 +63,25 @@ pub struct Plan<'a> {
     pub visibility_s: u32,
     /// `send.SMTP.timeout_s`.
     pub smtp_timeout_s: u32,
+    /// What stands in `authentication`. The resolver is the world's own, as its machine has it.
+    pub authentication: &'a str,
+    /// More names that the world's name server knows, as options of dnsmasq.
+    pub names: &'a [String],
 }
 
 impl Plan<'_> {
     /// The usual world on this backing.
     pub fn on(backing: Backing) -> Self {
-        Self { backing, instead_of_enqueuer: None, slow_sink_s: None, slots: 8, visibility_s: 30, smtp_timeout_s: 20 }
+        Self {
+            backing,
+            instead_of_enqueuer: None,
+            slow_sink_s: None,
+            slots: 8,
+            visibility_s: 30,
+            smtp_timeout_s: 20,
+            authentication: "mode = \"off\", unproven = \"full\"",
+            names: &[],
+        }
     }
 }
 
@@ -154,7 +167,7 @@ impl World {
             // No other name exists.
             "--local=/#/",
         ];
-        self.start_daemon("dnsmasq", self.command("dnsmasq").args(dns));
+        self.start_daemon("dnsmasq", self.command("dnsmasq").args(dns).args(plan.names));
         self.folder("sink", USER);
         let into = format!("{}/", self.path("sink").display());
         let sink = |name: &str| ["-u", USER, "-h", "mail.example.org", "-d", &format!("{into}{name}.")].map(str::to_owned);

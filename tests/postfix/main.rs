@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod answered;
+mod authenticated;
 mod big;
 mod common;
 mod enqueuer_killed;

@@ -68,7 +68,7 @@ impl World {
         format!(
             r#"
 secret_key_file = "{w}/secret"
-authentication = {{ mode = "off", unproven = "full" }}
+authentication = {{ {authentication} }}
 [queue]
 {queue}
 visibility_s = {visibility}
@@ -95,6 +95,7 @@ bounce_address = "bounce@responder.test"
 {aws}
 {send}
 "#,
+            authentication = plan.authentication,
             visibility = plan.visibility_s,
             slots = plan.slots,
         )
