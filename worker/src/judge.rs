@@ -304,3 +304,6 @@ fn domain_step(hosts: &Result<MailHosts, DomainFault>) -> Step {
     };
     Step { number: 5, looks_for: "a domain that takes no mail", saw: saw.into(), end }
 }
+
+#[cfg(test)]
+mod tests;

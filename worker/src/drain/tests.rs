@@ -476,3 +476,27 @@ async fn what_is_off_is_ignored_and_the_rest_is_answered() {
     assert_eq!(world.end().await, Outcome::Answered);
     assert_eq!((ses.sent().len(), smtp.sent().len()), (3, 1));
 }
+
+/// A next hop that takes nothing until it is told to.
+fn closed() -> (Arc<Scripted>, Arc<std::sync::atomic::AtomicBool>) {
+    let is_open = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = Arc::clone(&is_open);
+    let act = move |_: &Reply| if seen.load(Ordering::SeqCst) { Ok(Accepted) } else { Err(SendError::NotSent("450".into())) };
+    (Scripted::new(Duration::ZERO, act), is_open)
+}
+
+#[tokio::test]
+async fn what_was_admitted_before_stops_when_it_is_switched() {
+    let ((ses, ses_is_open), (smtp, smtp_is_open)) = (closed(), closed());
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Sender), "admitted, and not sent");
+    world.switch("all", "hold").await;
+    (ses_is_open.store(true, Ordering::SeqCst), smtp_is_open.store(true, Ordering::SeqCst));
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Switch));
+    assert!(ses.sent().is_empty() && smtp.sent().is_empty());
+    world.switch("attachments", "off").await;
+    world.switch("all", "on").await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((world.stop().await.1, ses.sent().len(), smtp.sent().len()), (0, 1, 0), "links, and not the file");
+}
