@@ -9,6 +9,7 @@ use replyfleet_tests::{
     dns::{Dns, Fault},
 };
 use replyfleet_worker::{
+    ledger::{ListEntry, ListKind, ListReason},
     outcome::{Outcome, Wait},
     reason::Reason,
 };
@@ -131,5 +132,45 @@ async fn who_is_proven_a_little_waits_a_quarter_of_an_hour_for_more() {
     });
     assert_eq!(world.end_of(&key).await, Outcome::Answered);
     assert_eq!(world.sent(), (2, 1), "all, once the key is there");
+    world.ends_empty().await;
+}
+
+#[tokio::test]
+async fn a_key_that_would_decide_is_waited_for_longer_than_one_that_would_add() {
+    let signer = Signer::new("s");
+    let dns = zones(&signer);
+    dns.change(|zone| {
+        zone.fault("s._domainkey.spf.example", Fault::Failure);
+    });
+    let mut world = World::start(&dns, &Plan::default()).await;
+    let long_ago = UnixMillis::now() - Duration::from_secs(16 * 60);
+    let signed = from_known("a@spf.example").signed(&signer, "spf.example");
+    let key = world.take(Incoming { arrived: long_ago, rcpt_to: "files@responder.test".into(), ..signed }).await;
+    for _ in 0..2 {
+        assert_eq!(world.end_of(&key).await, Outcome::Retry(Wait::Dns), "SPF alone would get nothing of this address");
+    }
+    dns.change(|zone| {
+        zone.remove("s._domainkey.spf.example");
+        signer.publish(zone, "spf.example");
+    });
+    assert_eq!(world.end_of(&key).await, Outcome::Answered);
+    assert_eq!(world.sent(), (0, 1));
+    world.ends_empty().await;
+}
+
+#[tokio::test]
+async fn the_allow_list_lifts_the_allowance_of_those_who_are_proven_and_of_nobody_else() {
+    let signer = Signer::new("s");
+    let dns = zones(&signer);
+    let mut world = World::start(&dns, &Plan { more: "allowance = { answers_per_sender = 1 }", ..Plan::default() }).await;
+    for domain in ["signs.example", "spf.example"] {
+        let entry = ListEntry::parse(domain).unwrap();
+        world.ledger().await.list_add(ListKind::Allow, &entry, ListReason::Operator, None, UnixMillis::now()).await.unwrap();
+    }
+    for _ in 0..3 {
+        assert_eq!(world.ask(Incoming::of("a@signs.example").signed(&signer, "signs.example")).await, Outcome::Answered);
+    }
+    assert_eq!(world.ask(from_known("a@spf.example")).await, Outcome::Answered);
+    assert_eq!(world.ask(from_known("a@spf.example")).await, Outcome::Ignored(Reason::OverAllowance), "any tenant of its host could say so");
     world.ends_empty().await;
 }

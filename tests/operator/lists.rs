@@ -114,3 +114,12 @@ fn the_allowance_holds_is_lifted_and_begins_anew() {
     assert_eq!(world.run(&["block", "--remove", "example.org"]).0, Some(0));
     assert_eq!(end_of(&world, "person@example.org"), "answered", "its allowance begins anew");
 }
+
+#[test]
+fn who_wants_no_mail_gets_none_until_it_is_taken_off() {
+    let world = Installation::after_a_start();
+    assert_eq!(world.run_with_input(&["suppress", "-"], "a@example.org\n"), (Some(0), "1 entries are on the suppress list\n".into()));
+    assert_eq!((end_of(&world, "A+x@example.org").as_str(), end_of(&world, "b@example.org").as_str()), ("suppressed", "answered"));
+    assert_eq!(world.run(&["suppress", "--remove", "a@example.org"]).0, Some(0));
+    assert_eq!(end_of(&world, "a@example.org"), "answered");
+}
