@@ -16,7 +16,7 @@
 //!   file, the old receipt names nothing and is stale.
 //! * **Crash**: `kill -9` of a receiver leaves the file in `cur/`; it is claimed again when its lease has ended.
 //!   No rename after the first needs an fsync: undone by a power cut, it only brings a message back.
-//! * **Fair**: the groups take turns, so that one flooder does not starve the others ([`names`] says how).
+//! * **Fair**: the groups take turns, so that one flooder does not starve the others (`names` says how).
 //!
 //! All processes must run as one user (only a file's owner may set its mtime).
 

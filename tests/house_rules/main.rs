@@ -29,7 +29,7 @@ fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) {
 }
 
 const PRODUCTION: [&str; 4] = ["src", "enqueuer/src", "worker/src", "operator/src"];
-const EVERYTHING: [&str; 6] = ["src", "enqueuer/src", "worker/src", "operator/src", "tests", "benches"];
+const EVERYTHING: [&str; 8] = ["src", "enqueuer/src", "worker/src", "operator/src", "tests", "benches", "fuzz/src", "fuzz/targets"];
 
 /// The text without comments and without the module of unit tests at its end.
 fn code(text: &str) -> String {

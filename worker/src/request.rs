@@ -2,7 +2,7 @@
 //!
 //! The body is never parsed: whom to answer, and whether, stands in the header, and a tree of nested parts is how a
 //! parser is made to fall. So the header block is cut out first, measured, and only then given to mail-parser. Of the body
-//! only the first letters are looked at, without a parser ([`excerpt`]): they may help to choose a language.
+//! only the first letters are looked at, without a parser (`excerpt`): they may help to choose a language.
 //! A mail that breaks a limit or has no header ends in a reason, never in an error.
 
 mod excerpt;
