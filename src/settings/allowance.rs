@@ -24,7 +24,8 @@ pub struct AllowanceSettings {
     pub per_address: Option<Cap>,
     /// For the whole fleet.
     pub total: Option<Cap>,
-    /// Domains (with their sub-domains) of so many people that the caps of domain and network are not for them.
+    /// Domains (with their sub-domains) of so many people that the caps of domain and network are not for them. The ledger
+    /// refuses to open with an entry that is no domain.
     pub exempt_domains: Vec<String>,
 }
 

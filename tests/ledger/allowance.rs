@@ -5,7 +5,7 @@ use std::time::Duration;
 use replyfleet::settings::Trust;
 use replyfleet_worker::{ledger::Verdict, reason::Reason};
 
-use crate::bed::{Ask, Bed, MANY, MIDNIGHT, OVER, T0, answered, at_once, promise};
+use crate::bed::{Ask, Bed, MANY, MIDNIGHT, OVER, T0, answered, at_once, at_once_by_their_clocks, promise};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,6 +16,9 @@ promises! {
     one_redelivery_at_many_workers_is_charged_once,
     the_window_slides,
     a_window_reaches_back_over_midnight,
+    workers_on_both_sides_of_midnight_give_exactly_the_allowance,
+    a_worker_whose_clock_is_behind_counts_what_was_written_tomorrow,
+    a_worker_whose_clock_is_ahead_counts_what_was_written_yesterday,
     a_window_of_a_week_counts_all_its_days,
     one_mail_to_two_of_our_addresses_is_answered_once,
     the_same_words_again_are_not_answered_again,
@@ -71,6 +74,36 @@ async fn a_window_reaches_back_over_midnight(bed: &Bed) {
     let other = bed.ledger(r#""answers_per_sender": 1, "window_s": 60"#).await;
     assert_eq!(Ask::new(3, "a@b.org").verdict(&other, MIDNIGHT + SECOND * 58).await, OVER);
     assert_eq!(Ask::new(4, "a@b.org").verdict(&other, MIDNIGHT + SECOND * 60).await, Verdict::Answer);
+}
+
+async fn workers_on_both_sides_of_midnight_give_exactly_the_allowance(bed: &Bed) {
+    let workers = bed.workers(r#""answers_per_sender": 7, "attachments_per_sender": 3"#).await;
+    for (round, apart) in [SECOND, SECOND * 30, SECOND * 1_700].into_iter().enumerate() {
+        // Neither day has a key yet in the first round.
+        let asks = (0..MANY).map(|number| Ask::new(format!("{round}.{number}"), &format!("a{round}@b.org")));
+        let progress = at_once_by_their_clocks(&workers, asks, &[MIDNIGHT - apart, MIDNIGHT + apart]).await;
+        assert_eq!(answered(&progress), (7, 3), "{apart:?} before and after");
+    }
+}
+
+async fn a_worker_whose_clock_is_behind_counts_what_was_written_tomorrow(bed: &Bed) {
+    let text = r#""answers_per_sender": 1, "window_s": 600"#;
+    let (ahead, behind) = (bed.ledger(text).await, bed.ledger(text).await);
+    let repeat = |number: u8| Ask { identity: "<same@id>".into(), ..Ask::new(number, "a@b.org") };
+    assert_eq!(Ask::new(0, "other@b.org").verdict(&behind, MIDNIGHT - SECOND * 3_000).await, Verdict::Answer, "it knows of today's key");
+    assert_eq!(repeat(1).verdict(&ahead, MIDNIGHT + SECOND * 15).await, Verdict::Answer);
+    assert_eq!(repeat(2).verdict(&behind, MIDNIGHT - SECOND * 15).await, Verdict::Ignore(Reason::Repeated));
+    assert_eq!(Ask::new(3, "a@b.org").verdict(&behind, MIDNIGHT - SECOND * 15).await, OVER);
+    assert_eq!(Ask::new(4, "third@b.org").verdict(&behind, MIDNIGHT - SECOND * 15).await, Verdict::Answer);
+    assert_eq!(Ask::new(5, "third@b.org").verdict(&ahead, MIDNIGHT + SECOND * 15).await, OVER);
+}
+
+async fn a_worker_whose_clock_is_ahead_counts_what_was_written_yesterday(bed: &Bed) {
+    let text = r#""answers_per_sender": 1"#;
+    let (ahead, behind) = (bed.ledger(text).await, bed.ledger(text).await);
+    assert_eq!(Ask::new(0, "other@b.org").verdict(&ahead, MIDNIGHT + SECOND * 15).await, Verdict::Answer, "nobody wrote yesterday");
+    assert_eq!(Ask::new(1, "a@b.org").verdict(&behind, MIDNIGHT - SECOND * 15).await, Verdict::Answer);
+    assert_eq!(Ask::new(2, "a@b.org").verdict(&ahead, MIDNIGHT + SECOND * 15).await, OVER);
 }
 
 async fn a_window_of_a_week_counts_all_its_days(bed: &Bed) {

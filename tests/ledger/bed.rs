@@ -140,12 +140,11 @@ impl Ask {
         }
     }
 
-    pub(crate) async fn try_admit(&self, ledger: &Ledger, now: UnixMillis) -> Result<Progress, LedgerError> {
-        let sender = address(&self.sender);
-        let application = Application {
+    fn application<'a>(&'a self, sender: &'a Address) -> Application<'a> {
+        Application {
             request_key: &self.key,
             mail_key: &self.mail,
-            sender: &sender,
+            sender,
             client_address: &self.client,
             responder: &self.responder,
             identity: &self.identity,
@@ -154,8 +153,15 @@ impl Ask {
             is_allowed: self.is_allowed,
             is_proven: self.is_proven,
             catalogue: "c",
-        };
-        ledger.admit(&application, now).await
+        }
+    }
+
+    pub(crate) async fn try_admit(&self, ledger: &Ledger, now: UnixMillis) -> Result<Progress, LedgerError> {
+        ledger.admit(&self.application(&address(&self.sender)), now).await
+    }
+
+    pub(crate) async fn rehearse(&self, ledger: &Ledger, now: UnixMillis) -> Progress {
+        ledger.rehearse(&self.application(&address(&self.sender)), now).await.expect("rehearsed")
     }
 
     pub(crate) async fn admit(&self, ledger: &Ledger, now: UnixMillis) -> Progress {
@@ -169,8 +175,14 @@ impl Ask {
 
 /// All of them at once, spread over the workers.
 pub(crate) async fn at_once(workers: &[Ledger], asks: impl IntoIterator<Item = Ask>, now: UnixMillis) -> Vec<Progress> {
+    at_once_by_their_clocks(workers, asks, &[now]).await
+}
+
+/// All of them at once, spread over the workers, who take the times of their clocks from `nows` in turn.
+pub(crate) async fn at_once_by_their_clocks(workers: &[Ledger], asks: impl IntoIterator<Item = Ask>, nows: &[UnixMillis]) -> Vec<Progress> {
     let asking = asks.into_iter().enumerate().map(|(index, ask)| {
-        let ledger = workers[index % workers.len()].clone();
+        let worker = index % workers.len();
+        let (ledger, now) = (workers[worker].clone(), nows[worker % nows.len()]);
         tokio::spawn(async move { ask.admit(&ledger, now).await })
     });
     let mut progress = Vec::new();

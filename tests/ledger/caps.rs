@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use replyfleet::settings::Trust;
-use replyfleet_worker::ledger::Verdict;
+use replyfleet_worker::ledger::{Ledger, LedgerError, Verdict};
 
-use crate::bed::{Ask, Bed, MANY, MIDNIGHT, OVER_CAP, T0, answered, at_once, promise};
+use crate::bed::{Ask, Bed, MANY, MIDNIGHT, OVER_CAP, T0, allowance, answered, at_once, at_once_by_their_clocks, promise, secret};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -17,6 +17,8 @@ promises! {
     without_an_address_of_the_client_no_network_is_counted,
     a_cap_slides_with_its_window,
     a_cap_reaches_over_midnight,
+    workers_on_both_sides_of_midnight_keep_each_cap_exactly,
+    a_list_of_exempt_domains_with_what_is_none_is_refused,
     where_nothing_small_is_left_a_cap_of_attachments_is_a_cap,
     what_is_refused_takes_nothing_from_any_cap,
     a_storm_of_mixed_senders_under_all_caps_ends_without_errors,
@@ -91,6 +93,27 @@ async fn an_exempt_domain_has_no_cap_and_its_network_only_for_the_proven(bed: &B
     assert_eq!(unproven(3).verdict(&ledger, T0).await, Verdict::Answer, "the first of its network that counts");
     assert_eq!(unproven(4).verdict(&ledger, T0).await, OVER_CAP);
     assert_eq!(Ask { client: "198.51.100.1".into(), ..unproven(5) }.verdict(&ledger, T0).await, Verdict::Answer, "another network");
+
+    for spelling in ["bücher.example", "BÜCHER.example", "xn--bcher-kva.example"] {
+        let ledger = bed.ledger(&both.replace("Example.org", spelling)).await;
+        for sender in ["a@bücher.example", "b@xn--bcher-kva.example", "c@Mail.Bücher.example"] {
+            let ask = Ask { is_proven: true, ..Ask::new(format!("{spelling}{sender}"), sender) };
+            assert_eq!(ask.verdict(&ledger, T0).await, Verdict::Answer, "{sender} is of {spelling}");
+        }
+    }
+}
+
+async fn a_list_of_exempt_domains_with_what_is_none_is_refused(bed: &Bed) {
+    bed.ledger("").await;
+    for bad in ["@bigmail.example", "*.bigmail.example", "someone@bigmail.example", "example", "", "https://bigmail.example"] {
+        let mut allowance = allowance("");
+        allowance.exempt_domains.push(bad.into());
+        for opened in [Ledger::open(&bed.url, secret(), allowance.clone()).await, Ledger::join(&bed.url, secret(), allowance.clone()).await] {
+            let error = opened.err().expect(bad);
+            assert!(matches!(&error, LedgerError::ExemptDomain(entry) if entry == bad), "{error}");
+            assert!(error.to_string().starts_with(&format!("allowance.exempt_domains: {bad:?} is not a domain; write ")), "{error}");
+        }
+    }
 }
 
 async fn without_an_address_of_the_client_no_network_is_counted(bed: &Bed) {
@@ -121,6 +144,15 @@ async fn a_cap_reaches_over_midnight(bed: &Bed) {
     let other = bed.ledger(&settings("per_domain", 2, 2)).await;
     assert_eq!(under("per_domain", 3).verdict(&other, MIDNIGHT + SECOND * 3_000).await, OVER_CAP);
     assert_eq!(under("per_domain", 4).verdict(&other, MIDNIGHT + SECOND * 3_700).await, Verdict::Answer);
+}
+
+async fn workers_on_both_sides_of_midnight_keep_each_cap_exactly(bed: &Bed) {
+    for cap in CAPS {
+        let workers = bed.workers(&settings(cap, 9, 4)).await;
+        let progress =
+            at_once_by_their_clocks(&workers, (0..MANY).map(|number| under(cap, number)), &[MIDNIGHT - SECOND, MIDNIGHT + SECOND * 30]).await;
+        assert_eq!(answered(&progress), (9, 4), "{cap}");
+    }
 }
 
 async fn where_nothing_small_is_left_a_cap_of_attachments_is_a_cap(bed: &Bed) {

@@ -29,6 +29,7 @@ mod allowance;
 mod bed;
 mod caps;
 mod fleet;
+mod given_up;
 mod lists;
 mod outage;
 mod privacy;

@@ -1,7 +1,7 @@
 //! What the database tells of a requester: nothing, and less every day.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     process::{Command, Stdio},
     time::Duration,
@@ -9,11 +9,15 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use replyfleet::keyed::hex;
-use replyfleet_worker::ledger::{ListEntry, ListKind, ListReason, RETENTION};
+use replyfleet_worker::{
+    ledger::{ListEntry, ListKind, ListReason, RETENTION, Verdict},
+    reason::Reason,
+};
 
-use crate::bed::{Ask, Bed, T0, address};
+use crate::bed::{Ask, Bed, MIDNIGHT, T0, address};
 
 const DAY: Duration = Duration::from_secs(86_400);
+const SECOND: Duration = Duration::from_secs(1);
 const SENDER: &str = "Zanahoria.Kumquat+tag@Canary-Domain.example";
 const CLIENT: &str = "203.0.113.77";
 const ALL_CAPS: &str = r#""per_domain": {"answers": 9, "attachments": 9}, "per_network": {"answers": 9, "attachments": 9},
@@ -23,6 +27,9 @@ promises! {
     nothing_of_a_requester_can_be_found_in_a_dump,
     rows_of_two_days_share_nothing_and_the_first_days_key_goes,
     old_rows_go_by_themselves,
+    a_turn_tells_neither_who_took_it_nor_whether_anybody_did,
+    a_rehearsal_leaves_the_database_as_it_was,
+    of_a_person_who_is_forgotten_nothing_counts_on_any_day,
 }
 
 fn ask(number: usize) -> Ask {
@@ -91,7 +98,7 @@ async fn rows_of_two_days_share_nothing_and_the_first_days_key_goes(bed: &Bed) {
     let ledger = bed.ledger(&text).await;
     ask(1).admit(&ledger, T0).await;
     let first_day = bed.dump().await;
-    assert_eq!(ask(2).verdict(&ledger, T0 + DAY * 2).await, replyfleet_worker::ledger::Verdict::Answer);
+    assert_eq!(ask(2).verdict(&ledger, T0 + DAY * 2).await, Verdict::Answer);
     let second_day: Vec<String> = bed.dump().await.into_iter().filter(|line| !first_day.contains(line)).collect();
     let of = |lines: &[String]| lines.iter().flat_map(|line| hashes(line).into_iter().map(str::to_owned)).collect::<BTreeSet<_>>();
     assert!(of(&first_day).len() >= 7 && of(&second_day).len() >= 7, "sender, identity, four counters, a day's key");
@@ -121,6 +128,77 @@ async fn old_rows_go_by_themselves(bed: &Bed) {
     assert_eq!(ledger.forget_old(T0 + DAY * 2).await.expect("forget"), 6, "the counters");
     assert_eq!(ledger.forget_old(T0 + RETENTION + DAY).await.expect("forget"), 3, "the requests");
     assert_eq!(ledger.forget_old(T0 + RETENTION + DAY).await.expect("forget"), 0);
-    let left = bed.dump().await.into_iter().filter(|line| !line.starts_with("turn|") && !line.starts_with("seaql_migrations|"));
-    assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
+    let (turns, left): (Vec<_>, Vec<_>) = bed.dump().await.into_iter().partition(|line| line.starts_with("turn|"));
+    assert_eq!(left.into_iter().filter(|line| !line.starts_with("seaql_migrations|")).collect::<Vec<_>>(), Vec::<String>::new());
+    assert_random(&marks(&turns));
+}
+
+/// What is written in each turn.
+fn marks(dump: &[String]) -> Vec<i64> {
+    let turns = dump.iter().filter_map(|line| line.strip_prefix("turn|")?.split_once('|'));
+    let marks: BTreeMap<i32, i64> = turns.map(|(number, mark)| (number.parse().unwrap(), mark.parse().unwrap())).collect();
+    assert_eq!(marks.keys().copied().collect::<Vec<_>>(), (0..1_024).collect::<Vec<_>>());
+    marks.into_values().collect()
+}
+
+/// Random numbers of 64 bits are all different and far from nought; counts, or times, are not.
+fn assert_random(marks: &[i64]) {
+    assert_eq!(marks.iter().collect::<BTreeSet<_>>().len(), marks.len());
+    assert!(marks.iter().all(|mark| mark.unsigned_abs() > 1_000_000));
+    let large = marks.iter().filter(|mark| mark.unsigned_abs() > 1 << 61).count();
+    assert!((marks.len() / 2..marks.len()).contains(&large), "three in four of all there are: {large}");
+}
+
+async fn a_turn_tells_neither_who_took_it_nor_whether_anybody_did(bed: &Bed) {
+    let ledger = bed.ledger("").await;
+    let mut before = marks(&bed.dump().await);
+    assert_random(&before);
+    let mut taken = BTreeSet::new();
+    for day in 0..5 {
+        ask(day).admit(&ledger, T0 + DAY * 2 * u32::try_from(day).unwrap()).await;
+        let after = marks(&bed.dump().await);
+        assert_random(&after);
+        let changed: Vec<usize> = (0..after.len()).filter(|&turn| after[turn] != before[turn]).collect();
+        assert!(changed.iter().all(|&turn| after[turn].abs_diff(before[turn]) > 1_000_000), "no count");
+        taken.extend(changed);
+        before = after;
+    }
+    // SQLite has one writer and needs no turns.
+    assert_eq!(taken.len() > 1, !bed.url.starts_with("sqlite:"), "one sender's turn is another one from day to day: {taken:?}");
+}
+
+async fn a_rehearsal_leaves_the_database_as_it_was(bed: &Bed) {
+    let ledger = bed.ledger(ALL_CAPS).await;
+    let untouched = bed.dump().await;
+    for now in [T0, MIDNIGHT - SECOND, MIDNIGHT + SECOND] {
+        assert_eq!(ask(1).rehearse(&ledger, now).await.verdict, Verdict::Answer);
+        assert_eq!(bed.dump().await, untouched, "not even a key of the day");
+    }
+    ask(1).admit(&ledger, T0).await;
+    let once = bed.dump().await;
+    let repeated = Verdict::Ignore(Reason::Repeated);
+    for (number, now, verdict) in [(1, T0, Verdict::Answer), (2, T0, repeated), (2, MIDNIGHT - SECOND, repeated), (2, T0 + DAY * 2, Verdict::Answer)]
+    {
+        assert_eq!(ask(number).rehearse(&ledger, now).await.verdict, verdict, "it counts what is there");
+        assert_eq!(bed.dump().await, once);
+    }
+    ask(2).admit(&ledger, T0 + DAY * 2).await;
+    let key = |lines: &[String]| lines.iter().filter(|line| line.starts_with("day_key|")).count();
+    assert_eq!((key(&once), key(&bed.dump().await)), (1, 2), "what was imagined did not become the key");
+    assert_eq!(ask(3).verdict(&bed.ledger(ALL_CAPS).await, T0 + DAY * 2).await, repeated, "and another worker counts under the same");
+}
+
+async fn of_a_person_who_is_forgotten_nothing_counts_on_any_day(bed: &Bed) {
+    let ledger = bed.ledger("").await;
+    let empty = |line: &&String| line.contains("||");
+    for (number, now) in [(0, T0), (1, T0 + DAY * 3), (2, MIDNIGHT + DAY * 5 + SECOND)] {
+        let other = Ask { identity: format!("<{number}@id.example>"), ..ask(number) };
+        assert_eq!(other.verdict(&ledger, now).await, Verdict::Answer);
+    }
+    // By a clock that is behind the last one, and before old keys have gone.
+    let forgotten = ledger.forget(&address(SENDER), MIDNIGHT + DAY * 5 - SECOND).await.expect("forgotten");
+    assert_eq!(forgotten.requests, 3);
+    let dump = bed.dump().await;
+    let requests: Vec<_> = dump.iter().filter(|line| line.starts_with("request|")).collect();
+    assert_eq!((requests.len(), requests.into_iter().filter(empty).count()), (3, 3));
 }

@@ -35,6 +35,7 @@ use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, 
 
 pub use self::{
     admit::{Application, Promise},
+    caps::exempt_domains,
     database::ANSWER_TIMEOUT,
     fleet::{Census, SEEN_WITHIN, Tally, WorkerRow},
     forget::{Forgotten, RETENTION},
@@ -66,7 +67,10 @@ pub enum LedgerError {
     /// No answer in time. What was asked may or may not have happened, as when a connection breaks.
     #[error("the database did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     TimedOut,
-    /// The system gives no random numbers, so no day key can be made.
+    /// An entry of the settings is not a domain, and would never match a sender's.
+    #[error("allowance.exempt_domains: {0:?} is not a domain; write what is behind the @ of an address (without @ and *: sub-domains are covered)")]
+    ExemptDomain(String),
+    /// The system gives no random numbers, so that nothing can be hidden behind them.
     #[error("the system has no random numbers to give")]
     Random,
 }
@@ -111,22 +115,25 @@ impl Ledger {
     /// Opens the database at `url` and brings its schema up to this program's. Several processes may do so at once.
     ///
     /// # Errors
-    /// [`LedgerError`]; a database that a newer program has changed is refused.
+    /// [`LedgerError`]; a database that a newer program has changed is refused, and so is an exempt domain that is none.
     pub async fn open(url: &str, secret: Secret, allowance: AllowanceSettings) -> Result<Self, LedgerError> {
+        let allowance = readable(allowance)?;
         let database = database::connect(url, Access::Create).await?;
         migration::bring_up(&database).await?;
         database::warn_if_not_durable(&database).await?;
-        Ok(Self::on(database, secret, allowance))
+        Ok(Self { database, secret, allowance, days: Arc::default() })
     }
 
     /// Opens the database at `url` as it is: for the operator's commands, which must not change what the fleet runs on.
     ///
     /// # Errors
-    /// [`LedgerError`]; a database with an older or newer schema than this program's is refused.
+    /// [`LedgerError`]; a database with an older or newer schema than this program's is refused, and so is an exempt domain that
+    /// is none.
     pub async fn join(url: &str, secret: Secret, allowance: AllowanceSettings) -> Result<Self, LedgerError> {
+        let allowance = readable(allowance)?;
         let database = database::connect(url, Access::Write).await?;
         match migration::pending(&database).await? {
-            0 => Ok(Self::on(database, secret, allowance)),
+            0 => Ok(Self { database, secret, allowance, days: Arc::default() }),
             steps => Err(LedgerError::Behind(steps)),
         }
     }
@@ -140,11 +147,6 @@ impl Ledger {
         migration::pending(&database::connect(url, Access::Read).await?).await
     }
 
-    fn on(database: DatabaseConnection, secret: Secret, mut allowance: AllowanceSettings) -> Self {
-        allowance.exempt_domains.iter_mut().for_each(|domain| *domain = domain.to_lowercase());
-        Self { database, secret, allowance: Arc::new(allowance), days: Arc::default() }
-    }
-
     /// What is known of a request; `None` if it was never admitted or refused here.
     ///
     /// # Errors
@@ -152,6 +154,19 @@ impl Ledger {
     pub async fn recall(&self, request_key: &str) -> Result<Option<Progress>, LedgerError> {
         retried(|| progress(&self.database, request_key)).await
     }
+}
+
+/// The settings with their domains as senders have them.
+fn readable(mut allowance: AllowanceSettings) -> Result<Arc<AllowanceSettings>, LedgerError> {
+    allowance.exempt_domains = exempt_domains(&allowance)?;
+    Ok(Arc::new(allowance))
+}
+
+/// Random bytes.
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], LedgerError> {
+    let mut bytes = [0; BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| LedgerError::Random)?;
+    Ok(bytes)
 }
 
 async fn progress<C: sea_orm::ConnectionTrait>(connection: &C, request_key: &str) -> Result<Option<Progress>, LedgerError> {

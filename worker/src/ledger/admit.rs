@@ -1,7 +1,8 @@
 //! The verdict about a request, once: rules 10, 25, 26 and 27 in one transaction, exact however many workers ask at once.
 //!
 //! 1. The sender's *turn* is taken: a row that this transaction holds to its end, so that the requests of one sender are
-//!    decided one after the other. Each of [`TURNS`] rows stands for many senders, none of whom can be read from it.
+//!    decided one after the other. Which of the [`TURNS`] rows it is changes with the day's key, and what is written there is
+//!    random: no row tells who took it, or whether anybody did.
 //! 2. A request that is known keeps its verdict. Else: the same mail again (10), the same words again (27), the sender's
 //!    allowance (25).
 //! 3. The verdict and the replies' rows are written.
@@ -9,6 +10,8 @@
 //!    less than was written, it is written anew.
 //!
 //! If any of it fails, nothing was decided or counted.
+
+use std::collections::BTreeSet;
 
 use replyfleet::{clock::UnixMillis, settings::Trust};
 use sea_orm::{
@@ -20,9 +23,9 @@ use sea_orm::{
 use super::{
     ANSWER, Ledger, LedgerError, Progress, ReplyRow, ReplyState, Verdict,
     caps::{Limit, Wish},
-    day_keys::day_of,
+    day_keys::{DayHashes, Missing},
     entity::{reply, request, turn},
-    millis, progress_of,
+    millis, progress_of, random,
     reply::number,
     retried, verdict_from, verdict_word,
 };
@@ -73,11 +76,12 @@ enum End {
     Rollback,
 }
 
-/// A request's hashes under the living days' keys, oldest first; the last is today's, under which it is written.
+/// What a request is counted under.
 struct Hashes {
-    sender: Vec<String>,
-    identity: Vec<String>,
-    turn: i32,
+    sender: DayHashes,
+    identity: DayHashes,
+    /// In the order in which they are taken, so that nobody waits in a circle.
+    turns: BTreeSet<i32>,
 }
 
 #[derive(Clone, Copy)]
@@ -127,7 +131,7 @@ impl Ledger {
         self.run(application, now, End::Commit).await
     }
 
-    /// Decides as [`Ledger::admit`] would, and takes it back: nothing is counted, and nothing of the request is kept.
+    /// Decides as [`Ledger::admit`] would, and takes it back: the database is left as it was.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -136,14 +140,17 @@ impl Ledger {
     }
 
     async fn run(&self, application: &Application<'_>, now: UnixMillis, end: End) -> Result<Progress, LedgerError> {
-        let days = self.day_keys(now - self.longest_window(), now).await?;
+        let missing = match end {
+            End::Commit => Missing::Make,
+            End::Rollback => Missing::Imagine,
+        };
+        let days = self.days(now, missing).await?;
         let canonical = application.sender.canonical();
-        let first = day_of(now - self.allowance.window_s.duration());
-        let of_window = || days.iter().filter(|day| day.day >= first);
+        let since = now - self.allowance.window_s.duration();
         let hashes = Hashes {
-            sender: of_window().map(|day| self.day_hash("sender", day, &[&canonical])).collect(),
-            identity: of_window().map(|day| self.day_hash("identity", day, &[&canonical, application.identity])).collect(),
-            turn: self.turn(&canonical),
+            sender: self.day_hashes("sender", &days, since, &[&canonical]),
+            identity: self.day_hashes("identity", &days, since, &[&canonical, application.identity]),
+            turns: self.shared_hashes("turn", &days, &[&canonical]).iter().map(|hash| turn_of(hash)).collect(),
         };
         let limits = self.limits(application, &days, now);
         retried(|| self.try_admit(application, &hashes, &limits, now, end)).await
@@ -167,7 +174,7 @@ impl Ledger {
         end: End,
     ) -> Result<Progress, LedgerError> {
         let transaction = self.begin().await?;
-        take_turn(&transaction, hashes.turn).await?;
+        take_turns(&transaction, &hashes.turns).await?;
         let known =
             Condition::any().add(request::Column::RequestKey.eq(application.request_key)).add(request::Column::AnsweredMail.eq(application.mail_key));
         let mut known = request::Entity::find().filter(known).all(&transaction).await?;
@@ -229,8 +236,8 @@ impl Ledger {
             .select_only()
             .column_as(request::Column::RequestKey.count(), "answers")
             .column_as(counted(Condition::all().add(request::Column::HasAttachments.eq(true))), "with_attachments")
-            .column_as(counted(Condition::all().add(request::Column::Identity.is_in(&hashes.identity))), "same")
-            .filter(request::Column::Sender.is_in(&hashes.sender))
+            .column_as(counted(Condition::all().add(request::Column::Identity.is_in(&hashes.identity.all))), "same")
+            .filter(request::Column::Sender.is_in(&hashes.sender.all))
             .filter(request::Column::CreatedMs.gt(millis(now - self.allowance.window_s.duration())))
             .filter(request::Column::Verdict.eq(ANSWER));
         let (answers, with_attachments, same) = counts.into_tuple().one(transaction).await?.unwrap_or_default();
@@ -262,22 +269,33 @@ impl Ledger {
     pub(super) fn longest_window(&self) -> std::time::Duration {
         self.allowance.window_s.duration().max(self.allowance.cap_window_s.duration())
     }
-
-    fn turn(&self, canonical: &str) -> i32 {
-        let hash = self.secret.hash("turn", &[canonical]);
-        i32::from_str_radix(&hash[..4], 16).unwrap_or_default() % TURNS
-    }
 }
 
-/// Waits until no other transaction has this turn, and holds it to the end of this one. An UPDATE rather than a lock, which
-/// a cluster of several writing MariaDB nodes would not share. SQLite has one writer, whose turn it is.
-async fn take_turn(transaction: &DatabaseTransaction, turn: i32) -> Result<(), LedgerError> {
+/// The turn that a hash stands for.
+fn turn_of(hash: &str) -> i32 {
+    i32::from_str_radix(&hash[..4], 16).unwrap_or_default() % TURNS
+}
+
+/// What is written into a turn: nobody can tell from it whether and how often the turn was taken.
+pub(super) fn turn_mark() -> Result<i64, LedgerError> {
+    Ok(i64::from_ne_bytes(random()?))
+}
+
+/// Waits until no other transaction has any of these turns, and holds them to the end of this one. An UPDATE rather than a
+/// lock, which a cluster of several writing MariaDB nodes would not share, and one for each row, because a single one would
+/// lock them in an order of the database's choice. SQLite has one writer, whose turn it is.
+async fn take_turns(transaction: &DatabaseTransaction, turns: &BTreeSet<i32>) -> Result<(), LedgerError> {
     if transaction.get_database_backend() == DbBackend::Sqlite {
         return Ok(());
     }
-    let taken = turn::Entity::update_many().col_expr(turn::Column::Taken, Expr::col(turn::Column::Taken).add(1));
-    let taken = taken.filter(turn::Column::Number.eq(turn)).exec(transaction).await?;
-    if taken.rows_affected == 1 { Ok(()) } else { Err(LedgerError::Schema(format!("the table turn has no row {turn}"))) }
+    for &turn in turns {
+        let taken = turn::Entity::update_many().col_expr(turn::Column::Taken, Expr::value(turn_mark()?));
+        let taken = taken.filter(turn::Column::Number.eq(turn)).exec(transaction).await?;
+        if taken.rows_affected != 1 {
+            return Err(LedgerError::Schema(format!("the table turn has no row {turn}")));
+        }
+    }
+    Ok(())
 }
 
 /// Writes what was decided, and a row for each reply that is promised.
@@ -289,12 +307,11 @@ async fn write(
     now: UnixMillis,
 ) -> Result<(), LedgerError> {
     let is_answered = decision.verdict == Verdict::Answer;
-    let todays = |hashes: &[String]| Set(hashes.last().cloned().unwrap_or_default());
     request::Entity::insert(request::ActiveModel {
         request_key: Set(application.request_key.to_owned()),
         answered_mail: Set(is_answered.then(|| application.mail_key.to_owned())),
-        sender: todays(&hashes.sender),
-        identity: todays(&hashes.identity),
+        sender: Set(hashes.sender.todays.clone()),
+        identity: Set(hashes.identity.todays.clone()),
         verdict: Set(verdict_word(decision.verdict).to_owned()),
         granted: Set(decision.granted.word().to_owned()),
         has_attachments: Set(application.has_attachments(decision.granted)),

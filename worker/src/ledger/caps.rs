@@ -7,7 +7,7 @@
 //! These rows are shared by many senders. They are locked last in a transaction, and always in the order of
 //! [`Class`] and of the days, so that nobody waits in a circle. A cap that is not set, or not for this sender, costs nothing.
 //!
-//! Domain and network are hashed under the day's key; at midnight the rows of both days are looked at.
+//! Domain and network are hashed under the day's key; around midnight the rows of both days are looked at.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,12 @@ use replyfleet::{
 };
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::OnConflict};
 
-use super::{Application, Ledger, LedgerError, day_keys::DayKey, day_keys::day_of, entity::counter, millis};
+use super::{
+    Application, Ledger, LedgerError, ListEntry,
+    day_keys::{DayHashes, Days},
+    entity::counter,
+    millis,
+};
 use crate::address::is_within;
 
 /// How many slots a window has.
@@ -43,10 +48,10 @@ impl Class {
     }
 }
 
-/// A cap, and the rows that count for it: one for each day of its window, today's last.
+/// A cap, and the rows that count for it: one for each day of its window.
 pub(super) struct Limit {
     cap: Cap,
-    rows: Vec<String>,
+    rows: DayHashes,
 }
 
 /// What an answer would take.
@@ -67,6 +72,18 @@ fn network(client_address: &str) -> Option<String> {
         }
         IpAddr::V6(address) => Some(format!("{:x}/56", u128::from(address) >> 72)),
     }
+}
+
+/// The domains of `allowance.exempt_domains` as senders have them: as A-label in lower case.
+///
+/// # Errors
+/// [`LedgerError::ExemptDomain`] with the first entry that is no domain, and so no sender's.
+pub fn exempt_domains(allowance: &AllowanceSettings) -> Result<Vec<String>, LedgerError> {
+    let domain = |entry: &String| match ListEntry::parse(entry) {
+        Ok(ListEntry::Domain(domain)) => Ok(domain),
+        Ok(ListEntry::Address(_)) | Err(_) => Err(LedgerError::ExemptDomain(entry.clone())),
+    };
+    allowance.exempt_domains.iter().map(domain).collect()
 }
 
 /// The caps that are set and for this sender, with what they count, in the order of locking.
@@ -90,13 +107,9 @@ fn caps_for(allowance: &AllowanceSettings, application: &Application<'_>) -> Vec
 
 impl Ledger {
     /// The limits that an answer to this application has to keep.
-    pub(super) fn limits(&self, application: &Application<'_>, days: &[DayKey], now: UnixMillis) -> Vec<Limit> {
-        let first = day_of(now - self.allowance.cap_window_s.duration());
-        let days = || days.iter().filter(|day| day.day >= first);
-        let limit = |(class, cap, counted): (Class, Cap, String)| Limit {
-            cap,
-            rows: days().map(|day| self.day_hash("cap", day, &[class.word(), &counted])).collect(),
-        };
+    pub(super) fn limits(&self, application: &Application<'_>, days: &Days, now: UnixMillis) -> Vec<Limit> {
+        let since = now - self.allowance.cap_window_s.duration();
+        let limit = |(class, cap, counted): (Class, Cap, String)| Limit { cap, rows: self.day_hashes("cap", days, since, &[class.word(), &counted]) };
         caps_for(&self.allowance, application).into_iter().map(limit).collect()
     }
 
@@ -107,7 +120,7 @@ impl Ledger {
             return Ok(Trust::Full);
         }
         let window = Window::new(self.allowance.cap_window_s.duration().as_millis() as u64, now);
-        let names = || limits.iter().flat_map(|limit| &limit.rows);
+        let names = || limits.iter().flat_map(|limit| &limit.rows.all);
         let fresh = |name: &String, slots: String| counter::ActiveModel { name: Set(name.clone()), slots: Set(slots), touched_ms: Set(millis(now)) };
         // In one statement, which makes what is missing and locks all rows in the order in which they are given.
         let touch = OnConflict::column(counter::Column::Name).update_column(counter::Column::TouchedMs).to_owned();
@@ -122,14 +135,14 @@ impl Ledger {
         let mut ceiling = Trust::Full;
         let mut written = Vec::new();
         for limit in limits {
-            let mut rows = limit.rows.iter().map(slots_of).collect::<Result<Vec<_>, _>>()?;
+            let rows = limit.rows.all.iter().map(slots_of).collect::<Result<Vec<_>, _>>()?;
             let (answers, attachments) = rows.iter().map(|slots| slots.within(&window)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             if answers >= limit.cap.answers.get() as u64 {
                 ceiling = Trust::None;
             } else if wish.has_attachments && attachments >= limit.cap.attachments.get() as u64 {
                 ceiling = ceiling.min(Trust::Small);
             }
-            written.extend(limit.rows.last().zip(rows.pop()));
+            written.extend(limit.rows.all.iter().zip(rows).find(|(name, _)| **name == limit.rows.todays));
         }
         if ceiling == Trust::Small && !wish.can_do_without {
             ceiling = Trust::None;

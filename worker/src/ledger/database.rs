@@ -14,7 +14,9 @@
 //! all that was committed before it began.
 //!
 //! **Time.** A database that hangs costs a call [`ANSWER_TIMEOUT`], a lock three seconds. The server ends what a worker
-//! that died has left open, so that its locks do not outlive it by long. A statement that was given up closes its connection.
+//! that died has left open, so that its locks do not outlive it by long. A call that is given up may leave a statement under
+//! way, or a transaction that began and that sqlx knows nothing of: what the next call writes would be lost with it. So each
+//! connection is rolled back when it is given back, and closed if it does not answer to that.
 //!
 //! **Trying again.** Deadlocks, lost races for a unique key and full lock queues roll the whole transaction back; it is run
 //! again a few times. A broken connection is reported: whether a commit got through is not known, and the message that
@@ -59,7 +61,8 @@ const MYSQL_SESSION: &str = "SET SESSION innodb_lock_wait_timeout = 3, wait_time
 const MYSQL_ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 const MYSQL_READ_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
 /// What a PostgreSQL session begins with. Not as options of the connection: proxies refuse those.
-const POSTGRES_SESSION: &str = "SET statement_timeout = '5s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s'; \
+/// Without the warnings that there is nothing to roll back.
+const POSTGRES_SESSION: &str = "SET client_min_messages = 'error'; SET statement_timeout = '5s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s'; \
     SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 const POSTGRES_READ_ONLY: &str = "SET default_transaction_read_only = on";
@@ -155,16 +158,15 @@ where
             })
         })
         .before_acquire(|connection: &mut DB::Connection, seen| {
-            Box::pin(async move { if seen.idle_for < IDLE_UNASKED { Ok(true) } else { sign_of_life(connection).await } })
+            Box::pin(async move { if seen.idle_for < IDLE_UNASKED { Ok(true) } else { in_order(connection.ping()).await } })
         })
-        // A call that was given up may have left a statement under way. A connection that hangs must not stay in the pool, which
-        // asks it for a sign of life itself, but with all the time in the world.
-        .after_release(|connection: &mut DB::Connection, _| Box::pin(sign_of_life(connection)))
+        .after_release(|connection: &mut DB::Connection, _| Box::pin(in_order(connection.execute("ROLLBACK"))))
 }
 
-async fn sign_of_life<C: Connection>(connection: &mut C) -> Result<bool, sqlx::Error> {
-    match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
-        Ok(answer) => answer.map(|()| true),
+/// Waits for a connection's answer, but not for long: one that hangs must not stay in the pool.
+async fn in_order<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(PING_TIMEOUT, answer).await {
+        Ok(answer) => answer.map(|_| true),
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
 }

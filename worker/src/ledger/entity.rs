@@ -64,6 +64,7 @@ table! {
     turn "turn" {
         #[sea_orm(primary_key, auto_increment = false)]
         number: i32,
+        /// A random number of whoever took it last: a row must change, and tell nothing.
         taken: i64,
     }
 }

@@ -10,7 +10,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, pr
 
 use super::{
     Ledger, LedgerError, ListEntry, ListKind, Listed,
-    day_keys::day_of,
+    day_keys::{CLOCKS_DIFFER, day_of},
     entity::{counter, list, reply, request, switch, worker},
     millis, retried,
 };
@@ -18,8 +18,6 @@ use crate::address::Address;
 
 /// How long requests and replies are kept. Longer than a message can live in queue and dead letters (14 days each).
 pub const RETENTION: Duration = Duration::from_secs(40 * 86_400);
-/// How much longer than its window anything that counts is kept: clocks differ.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 /// How long a worker that has gone, or a switch that is back where it was, is kept.
 const TRACES_FOR: Duration = Duration::from_secs(86_400);
 /// Rows of one bite.
@@ -93,8 +91,8 @@ impl Ledger {
     /// [`LedgerError`].
     pub async fn forget(&self, address: &Address, now: UnixMillis) -> Result<Forgotten, LedgerError> {
         let canonical = address.canonical();
-        let days = self.day_keys(now - self.longest_window(), now).await?;
-        let hashes: Vec<String> = days.iter().map(|day| self.day_hash("sender", day, &[&canonical])).collect();
+        // Not only of the window's days: as long as a day's key is there, its rows lead to their sender.
+        let hashes = self.hashes_of_all_days("sender", &[&canonical]).await?;
         let nobody = || {
             let requests = request::Entity::update_many().filter(request::Column::Sender.is_in(&hashes));
             let requests = requests.col_expr(request::Column::Sender, Expr::value("")).col_expr(request::Column::Identity, Expr::value(""));

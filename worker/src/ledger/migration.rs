@@ -15,7 +15,11 @@ use sea_orm::{
 };
 use sea_orm_migration::prelude::*;
 
-use super::{LedgerError, admit::TURNS, entity::turn};
+use super::{
+    LedgerError,
+    admit::{TURNS, turn_mark},
+    entity::turn,
+};
 
 /// The longest that bringing up a schema may take, with waiting for others who do so.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,8 +110,9 @@ impl MigrationTrait for RequestsAndReplies {
             }
         }
         turn::Entity::delete_many().exec(manager.get_connection()).await?;
-        let turns = (0..TURNS).map(|number| turn::ActiveModel { number: Set(number), taken: Set(0) });
-        turn::Entity::insert_many(turns).exec_without_returning(manager.get_connection()).await?;
+        let mark = || turn_mark().map_err(|error| DbErr::Migration(error.to_string()));
+        let turns = (0..TURNS).map(|number| Ok(turn::ActiveModel { number: Set(number), taken: Set(mark()?) }));
+        turn::Entity::insert_many(turns.collect::<Result<Vec<_>, DbErr>>()?).exec_without_returning(manager.get_connection()).await?;
         Ok(())
     }
 }
