@@ -7,7 +7,13 @@ use replyfleet::{
     settings::{AuthenticationMode, Settings},
     telemetry::chain,
 };
-use replyfleet_worker::{catalogue::keeper, catalogue_object, judge::Judge, ledger::Ledger, send};
+use replyfleet_worker::{
+    catalogue::keeper,
+    catalogue_object,
+    judge::Judge,
+    ledger::{Ledger, exempt_domains},
+    send,
+};
 
 /// How long one part may take to answer.
 const PART_TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,6 +100,7 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
     }
 
     let database = async {
+        exempt_domains(&settings.allowance).map_err(|error| error.to_string())?;
         let url = settings.database_url().map_err(|error| error.to_string())?;
         Ledger::look(url).await.map_err(|error| format!("{error} (if there is none yet: the worker's first start makes it)"))
     };
