@@ -492,7 +492,9 @@ async fn what_was_admitted_before_stops_when_it_is_switched() {
     world.put("a@example.org", "1").await;
     assert_eq!(world.end().await, Outcome::Retry(Wait::Sender), "admitted, and not sent");
     world.switch("all", "hold").await;
-    (ses_is_open.store(true, Ordering::SeqCst), smtp_is_open.store(true, Ordering::SeqCst));
+    for is_open in [&ses_is_open, &smtp_is_open] {
+        is_open.store(true, Ordering::SeqCst);
+    }
     assert_eq!(world.end().await, Outcome::Retry(Wait::Switch));
     assert!(ses.sent().is_empty() && smtp.sent().is_empty());
     world.switch("attachments", "off").await;
