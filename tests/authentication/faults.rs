@@ -12,7 +12,7 @@ use replyfleet_tests::{
     ministack::free_port,
     skipped,
 };
-use replyfleet_worker::authenticate::{Authenticator, SpfResult};
+use replyfleet_worker::authenticate::{Authenticator, DomainFault, SpfResult};
 use serde_json::json;
 
 use crate::{CLIENT, address, authenticator, facts, python::Keys, said, settings};
@@ -146,6 +146,45 @@ async fn spf_alone_makes_small_or_with_a_dmarc_record_full() {
 }
 
 #[tokio::test]
+async fn spf_is_not_asked_where_it_could_not_count() {
+    for (mail_from, is_asked) in
+        [("joe@example.org", true), ("joe@bounce.example.org", true), ("joe@example.net", false), ("joe@org", false), ("", false), ("joe", false)]
+    {
+        let dns = Dns::start(|zone| {
+            for domain in ["example.org", "bounce.example.org", "example.net", "client.example.net"] {
+                zone.txt(domain, format!("v=spf1 ip4:{CLIENT} -all"));
+            }
+        });
+        let evidence = authenticator(&dns).authenticate(MAIL, &address(FROM), &facts(mail_from)).await;
+        let asked: usize =
+            ["example.org", "bounce.example.org", "example.net", "client.example.net", "org"].iter().map(|name| dns.asked(name, "TXT")).sum();
+        assert_eq!((asked > 0, evidence.word() == "spf"), (is_asked, is_asked), "{mail_from}: {}", said(&evidence));
+        assert_eq!(said(&evidence).contains("not asked: not aligned with From"), !is_asked, "{mail_from}: {}", said(&evidence));
+    }
+}
+
+#[tokio::test]
+async fn mail_of_a_silent_domain_soon_costs_no_time() {
+    let dns = Dns::start(|zone| {
+        for n in 0..40 {
+            zone.fault(&format!("n{n}.example.org"), Fault::Silence);
+        }
+        zone.mx("n0.example.net", 10, "mx.example.net");
+    });
+    let authenticator = Authenticator::open(&settings(&dns, json!({"timeout_s": 1}))).unwrap();
+    let start = Instant::now();
+    for n in 0..40 {
+        let mut ends = Vec::new();
+        for _ in 0..5 {
+            ends.push(authenticator.mail_hosts(&format!("n{n}.example.org")).await);
+        }
+        assert_eq!(ends, vec![Err(DomainFault::Temporary); 5]);
+    }
+    assert!(start.elapsed() < Duration::from_secs(6), "200 mails took {:?}", start.elapsed());
+    assert!(authenticator.mail_hosts("n0.example.net").await.is_ok(), "nobody else is touched");
+}
+
+#[tokio::test]
 async fn loops_and_floods_in_dns_end() {
     let dns = Dns::start(|zone| {
         zone.cname("example.org", "b.example.org").cname("b.example.org", "example.org");
@@ -213,6 +252,13 @@ fn settings_that_cannot_serve_are_refused_by_name() {
     let dns = Dns::start(|_| {});
     let open = |more| Authenticator::open(&settings(&dns, more)).err();
     assert_eq!(open(json!({"trusted_sealers": ["example.org"]})), None);
+    for id in ["mx.example.org", " mx.example.org ", "mx"] {
+        assert_eq!(open(json!({"authserv_id": id})), None, "{id:?}");
+    }
+    for id in ["", " ", "mx example", "mx.example.org;", "\"mx\"", "mx/1", "mx\u{7}"] {
+        let error = open(json!({"authserv_id": id})).expect(id);
+        assert!(error.contains("authentication.authserv_id"), "{error}");
+    }
     for sealer in ["*.example.org", "org", "a@example.org", ""] {
         let error = open(json!({"trusted_sealers": [sealer]})).expect(sealer);
         assert!(error.contains("authentication.trusted_sealers"), "{error}");

@@ -14,6 +14,7 @@ mod dkim;
 mod faults;
 mod hosts;
 mod python;
+mod replay;
 mod second;
 mod spf_suite;
 

@@ -56,7 +56,7 @@ struct Verdicts {
 
 impl World {
     fn new() -> Self {
-        let signer = Signer::new("corpus");
+        let signer = Signer::new("corpus").at(NOW.0 / 1_000);
         let dns = Dns::start(|_| {});
         let text = std::fs::read_to_string(repository().join("docs/replyfleet.toml")).unwrap();
         let text = text

@@ -11,13 +11,14 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use crate::dns::Zone;
 
-/// The fields that are signed where a mail has them: the lowest of each name.
+/// The fields that are signed where a mail has them, each as often as it is there, the lowest first (RFC 6376 §5.4.2).
 const SIGNED: [&str; 5] = ["From", "To", "Subject", "Date", "Message-ID"];
 
 /// A key, used for every domain that asks for it.
 pub struct Signer {
     key: Ed25519KeyPair,
     selector: &'static str,
+    signed_s: Option<u64>,
 }
 
 impl Signer {
@@ -26,7 +27,12 @@ impl Signer {
     /// # Panics
     /// If the system has no random numbers.
     pub fn new(selector: &'static str) -> Self {
-        Self { key: Ed25519KeyPair::generate().expect("random numbers"), selector }
+        Self { key: Ed25519KeyPair::generate().expect("random numbers"), selector, signed_s: None }
+    }
+
+    /// The same, writing this time into its signatures (t=, seconds since 1970): then an old Date makes none too old.
+    pub fn at(self, signed_s: u64) -> Self {
+        Self { signed_s: Some(signed_s), ..self }
     }
 
     /// The key's TXT record: its name and text.
@@ -45,11 +51,12 @@ impl Signer {
     pub fn sign(&self, mail: &[u8], domain: &str) -> Vec<u8> {
         let mail = with_crlf(mail);
         let (fields, body) = split(&mail);
-        let signed: Vec<&[u8]> = SIGNED.iter().filter_map(|name| fields.iter().rev().find(|field| is_called(field, name)).copied()).collect();
-        let names: Vec<&str> = SIGNED.into_iter().filter(|name| fields.iter().any(|field| is_called(field, name))).collect();
+        let found = SIGNED.iter().flat_map(|name| fields.iter().rev().filter(|field| is_called(field, name)).map(|field| (*name, *field)));
+        let (names, signed): (Vec<&str>, Vec<&[u8]>) = found.unzip();
         let body_hash = BASE64_STANDARD.encode(digest(&SHA256, &simple(body)));
+        let time = self.signed_s.map(|signed_s| format!(" t={signed_s};")).unwrap_or_default();
         let signature = format!(
-            "DKIM-Signature: v=1; a=ed25519-sha256; c=simple/simple; d={domain}; s={};\r\n\th={}; bh={body_hash};\r\n\tb=",
+            "DKIM-Signature: v=1; a=ed25519-sha256; c=simple/simple; d={domain}; s={};{time}\r\n\th={}; bh={body_hash};\r\n\tb=",
             self.selector,
             names.join(":")
         );

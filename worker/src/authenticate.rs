@@ -56,6 +56,8 @@ struct Shared {
     settings: AuthenticationSettings,
     /// `trusted_sealers` as A-labels in lower case.
     sealers: Vec<String>,
+    /// `authserv_id` without white space around it.
+    authserv_id: Option<String>,
     dns: Dns,
 }
 
@@ -63,7 +65,8 @@ impl Authenticator {
     /// Opens the resolver that the settings name, else the system's.
     ///
     /// # Errors
-    /// A sentence with the settings' key: no resolver, or a trusted sealer that is no domain.
+    /// A sentence with the settings' key: no resolver, a trusted sealer that is no domain, or an authserv-id that no field
+    /// could have.
     pub fn open(settings: &AuthenticationSettings) -> Result<Self, String> {
         crate::crypto::install();
         let sealer = |entry: &String| {
@@ -71,8 +74,15 @@ impl Authenticator {
             domain.ok_or_else(|| format!("authentication.trusted_sealers: {entry:?} is not a domain (without @ and *: sub-domains are covered)"))
         };
         let sealers = settings.trusted_sealers.iter().map(sealer).collect::<Result<_, _>>()?;
+        let authserv_id = settings.authserv_id.as_deref().map(|id| id.trim().to_owned());
+        if let Some(id) = authserv_id.as_deref().filter(|id| !results::is_one_token(id)) {
+            return Err(format!(
+                "authentication.authserv_id: {id:?} is not one word as in Authentication-Results, such as mx.example.com; \
+                 leave the key out if no MX of yours writes that field"
+            ));
+        }
         let dns = Dns::open(settings.resolver, settings.cache_entries.get(), settings.timeout_s.duration())?;
-        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), sealers, dns }), deadline: None })
+        Ok(Self { shared: Arc::new(Shared { settings: settings.clone(), sealers, authserv_id, dns }), deadline: None })
     }
 
     /// This authenticator for one mail: `timeout_s` begins now, for all that is asked through it together.
@@ -90,12 +100,12 @@ impl Authenticator {
 
     /// Whether the client of a mail may send for its MAIL FROM, else for its HELO (RFC 7208).
     pub async fn spf(&self, facts: &Facts) -> SpfResult {
-        self.spf_until(facts, self.deadline()).await.result
+        self.spf_until(facts, self.deadline()).await.1
     }
 
     /// What can be found out about the sender of `mail`, whose one From address is `from`.
     pub async fn authenticate(&self, mail: &[u8], from: &Address, facts: &Facts) -> Evidence {
-        let Shared { settings, sealers, dns } = &*self.shared;
+        let Shared { settings, sealers, authserv_id, dns } = &*self.shared;
         if settings.mode == AuthenticationMode::Off {
             return Evidence::off();
         }
@@ -117,7 +127,16 @@ impl Authenticator {
                 async { if sealers.is_empty() { None } else { Some(arc::verify(dns, &mail, sealers, arrived_s, deadline).await) } }
             )
         };
-        let spf = self.spf_until(facts, deadline);
+        let spf = async {
+            // HELO speaks for nobody's From, nor does another organisation: neither is worth a look-up.
+            let domain = spf::mail_from_domain(&facts.mail_from);
+            if alignment::may_align(&domain, &from_domain) {
+                let (domain, result) = self.spf_until(facts, deadline).await;
+                SpfFinding::Asked(domain, result)
+            } else {
+                SpfFinding::NotAligned(if domain.is_empty() { "<>".into() } else { domain })
+            }
+        };
         tokio::pin!(proofs, spf);
         let mut spf_finding = None;
         let (policy, dkim, arc) = loop {
@@ -129,19 +148,22 @@ impl Authenticator {
         };
         let policy = policy.and_then(Result::ok);
         // A DKIM signature by From's very domain is all there is to have; SPF need not be waited for.
-        if spf_finding.is_none() && !dkim.iter().any(|verdict| verdict.outcome == Outcome::Pass && verdict.domain == from_domain) {
-            spf_finding = Some(spf.await);
-        }
-        let results = settings.authserv_id.as_deref().map(|id| our_results(&mail, id));
-        Findings { from: &from_domain, policy, dkim, spf: spf_finding, arc, results }.weigh(settings)
+        let is_needed = !dkim.iter().any(|verdict| verdict.outcome == Outcome::Pass && verdict.domain == from_domain);
+        let spf = match spf_finding {
+            Some(finding) => finding,
+            None if is_needed => spf.await,
+            None => SpfFinding::NotNeeded,
+        };
+        let results = authserv_id.as_deref().map(|id| our_results(&mail, id));
+        Findings { from: &from_domain, policy, dkim, spf, arc, results }.weigh(settings)
     }
 
-    async fn spf_until(&self, facts: &Facts, deadline: Instant) -> SpfFinding {
-        let nothing = |domain| SpfFinding { domain, is_mail_from: false, result: SpfResult::None };
-        let Some(client) = spf::client_address(&facts.client_address) else { return nothing("client address unknown".into()) };
+    /// The domain that was asked about, and the result.
+    async fn spf_until(&self, facts: &Facts, deadline: Instant) -> (String, SpfResult) {
+        let Some(client) = spf::client_address(&facts.client_address) else { return ("client address unknown".into(), SpfResult::None) };
         let session = Session { client, helo: &facts.helo, mail_from: &facts.mail_from };
         let result = within(deadline, spf::check(&self.shared.dns, &session)).await.unwrap_or(SpfResult::TempError);
-        SpfFinding { domain: session.domain(), is_mail_from: !facts.mail_from.is_empty(), result }
+        (session.domain(), result)
     }
 
     fn deadline(&self) -> Instant {

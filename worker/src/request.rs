@@ -87,7 +87,9 @@ impl FromFault {
 
 impl Request {
     /// What makes two mails of one sender the same request (rule 27): the Message-ID; where there is none, what the sender
-    /// wrote. An empty mail with a Message-ID of its own is a new request, as often as it is sent.
+    /// wrote. An empty mail with a Message-ID of its own is a new request, as often as it is sent. All of this can be changed
+    /// by whoever has the mail, unless it is signed: where a signature proved the sender,
+    /// [`crate::authenticate::Evidence::replay_key`] tells more.
     pub fn identity(&self, mail: &[u8]) -> String {
         if let Some(message_id) = &self.message_id {
             return message_id.clone();

@@ -1,13 +1,15 @@
 //! DKIM (RFC 6376, RFC 8463, RFC 8301), as far as it can prove the From domain.
 //!
-//! Only signatures whose d= could be aligned with From are verified, ten at most, in the order of the header: no other
-//! can count, and none costs a look-up. mail-auth canonicalizes, hashes and verifies; before it sees a signature, rule 22
+//! Only signatures whose d= could be aligned with From are verified, ten at most, those of From's very domain first, and
+//! then in the order of the header: no other can count, and none costs a look-up. mail-auth canonicalizes, hashes and verifies; before it sees a signature, rule 22
 //! is asked here, where the tag list is read strictly ([`super::tags`]), and the keys are fetched and judged here
-//! ([`key`]), so that mail-auth never asks DNS itself.
+//! ([`key`]), so that mail-auth never asks DNS itself. A signature that is too old, or of which more is claimed than it
+//! covers, does not count ([`replay`]).
 //!
 //! A signature that cannot be checked now is [`Outcome::Temporary`]; every other trouble is a reason why it does not count.
 
 pub(super) mod key;
+mod replay;
 
 use std::collections::HashMap;
 
@@ -23,6 +25,8 @@ use mail_auth::{
 };
 use tokio::time::Instant;
 
+use self::replay::Header as Signed;
+pub(super) use self::replay::ReplayKey;
 use super::{
     alignment::may_align,
     dns::{Dns, within},
@@ -59,6 +63,8 @@ pub(super) struct Verdict {
     pub(super) selector: String,
     /// Whether it holds.
     pub(super) outcome: Outcome,
+    /// What makes two mails that it proves the same one. `None` if it does not hold.
+    pub(super) replay_key: Option<ReplayKey>,
 }
 
 /// A signature that is worth a look-up.
@@ -74,9 +80,9 @@ pub(super) async fn verify(dns: &Dns, mail: &Mail<'_>, from: &str, arrived_s: u6
     let mut verdicts = Vec::new();
     let mut candidates = Vec::new();
     let mut hashes = BodyHashes::new(mail.body());
+    let signed = Signed::of(mail);
     for field in mail.named("DKIM-Signature") {
-        match candidate(field, from, arrived_s) {
-            Ok(_) if candidates.len() == VERIFIED_MAX => {}
+        match candidate(field, &signed, from, arrived_s) {
             Ok(candidate) if hashes.get(candidate.signature.cb) != candidate.signature.bh => {
                 verdicts.push(candidate.verdict(Outcome::No("fail", "the body is not the one that was signed")));
             }
@@ -84,6 +90,9 @@ pub(super) async fn verify(dns: &Dns, mail: &Mail<'_>, from: &str, arrived_s: u6
             Err(verdict) => verdicts.push(verdict),
         }
     }
+    // A signature of From's own domain is aligned under any policy. Sorting keeps the order of the rest.
+    candidates.sort_by_key(|candidate| candidate.signature.d != from);
+    candidates.truncate(VERIFIED_MAX);
     verdicts.truncate(NAMED_MAX);
 
     let names: Vec<String> = candidates.iter().map(|candidate| candidate.signature.domain_key()).collect();
@@ -99,19 +108,20 @@ pub(super) async fn verify(dns: &Dns, mail: &Mail<'_>, from: &str, arrived_s: u6
                 None => candidate.verify(&authenticator, mail, &mut hashes, &Keys::with(name, key.into_txt())).await,
             },
         };
-        proven.push(candidate.verdict(outcome));
+        let replay_key = (outcome == Outcome::Pass).then(|| signed.replay_key(&candidate.signature));
+        proven.push(Verdict { replay_key, ..candidate.verdict(outcome) });
     }
     proven.append(&mut verdicts);
     proven
 }
 
 /// Everything that can be said of a signature without DNS and without the body.
-fn candidate<'m>(field: Field<'m>, from: &str, arrived_s: u64) -> Result<Candidate<'m>, Verdict> {
-    let unread = |why| Verdict { domain: String::new(), selector: String::new(), outcome: Outcome::No("permerror", why) };
+fn candidate<'m>(field: Field<'m>, header: &Signed, from: &str, arrived_s: u64) -> Result<Candidate<'m>, Verdict> {
+    let unread = |why| Verdict { domain: String::new(), selector: String::new(), outcome: Outcome::No("permerror", why), replay_key: None };
     let tags = Tags::parse(field.value).ok_or_else(|| unread("its tag list is malformed"))?;
     let mut signature = Signature::parse(field.value).map_err(|_| unread("it is malformed, or of a kind that is not known"))?;
     let domain = idna::domain_to_ascii(&signature.d).map_err(|_| unread("d= is no domain"))?;
-    let no = |word, why| Verdict { domain: domain.clone(), selector: signature.s.clone(), outcome: Outcome::No(word, why) };
+    let no = |word, why| Verdict { domain: domain.clone(), selector: signature.s.clone(), outcome: Outcome::No(word, why), replay_key: None };
 
     if tags.get("v") != Some("1") {
         return Err(no("permerror", "v= is not 1"));
@@ -141,6 +151,9 @@ fn candidate<'m>(field: Field<'m>, from: &str, arrived_s: u64) -> Result<Candida
     if !signature.h.iter().any(|name| name.eq_ignore_ascii_case("from")) {
         return Err(no("policy", "it does not sign From"));
     }
+    if let Some(why) = header.fault(&signature, signed_s, arrived_s) {
+        return Err(no("policy", why));
+    }
     let methods = tags.parts("q").unwrap_or_else(|| vec!["dns/txt".into()]);
     if !methods.iter().any(|method| method == "dns/txt" || method == "dns") {
         return Err(no("permerror", "q= names no way to a key"));
@@ -161,7 +174,7 @@ fn candidate<'m>(field: Field<'m>, from: &str, arrived_s: u64) -> Result<Candida
 
 impl Candidate<'_> {
     fn verdict(&self, outcome: Outcome) -> Verdict {
-        Verdict { domain: self.signature.d.clone(), selector: self.signature.s.clone(), outcome }
+        Verdict { domain: self.signature.d.clone(), selector: self.signature.s.clone(), outcome, replay_key: None }
     }
 
     async fn verify(&self, authenticator: &MessageAuthenticator, mail: &Mail<'_>, hashes: &mut BodyHashes<'_>, keys: &Keys) -> Outcome {

@@ -1,8 +1,13 @@
 //! DNS as authentication needs it: one resolver with one cache for all mails, bounded answers, and three kinds of "no".
 //!
-//! Left to others: what an answer means, and how long all questions for one mail may take together ([`within`]).
+//! [`answer`] says what is kept of an answer, [`cache`] for how long, and [`silence`] whom not to ask for a while. Left to
+//! others: what an answer means, and how long all questions for one mail may take together ([`within`]).
 //! Whatever goes wrong ends in a [`Missing`], and what may be different later ends in [`Missing::Temporary`]: a server
 //! that fails must never look like a name that does not exist.
+
+mod answer;
+mod cache;
+mod silence;
 
 use std::{
     future::Future,
@@ -14,24 +19,21 @@ use std::{
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
-    lookup::Lookup,
     net::{DnsError, NetError, runtime::TokioRuntimeProvider},
     proto::{
         op::ResponseCode,
-        rr::{Name, RData, RecordType},
+        rr::{Name, RecordType},
     },
     system_conf::read_system_conf,
 };
 use tokio::time::Instant;
 
-/// Records of one answer that are looked at.
-const RECORDS_MAX: usize = 100;
-/// Bytes of a TXT record that are looked at; a longer one is passed over. An RSA key of 8192 bits takes 1.4 KB.
-const TXT_BYTES_MAX: usize = 4 << 10;
-/// For how long an answer is remembered at most, whatever its owner says: a revoked key must not live on for days.
-const REMEMBER_MAX: Duration = Duration::from_secs(3_600);
-/// For how long "there is none" is remembered where the answer does not say (no SOA).
-const REMEMBER_NOTHING_MIN: Duration = Duration::from_secs(10);
+use self::{
+    answer::{Answer, host},
+    cache::{Cache, Said},
+    silence::{LEFT_ALONE, Silences, zone_of},
+};
+
 /// Questions under way on one TCP connection to the server. hickory's own 32 is fewer than a busy worker has.
 const QUESTIONS_AT_ONCE_MAX: usize = 4_096;
 
@@ -57,6 +59,10 @@ impl Missing {
 #[derive(Clone)]
 pub(crate) struct Dns {
     resolver: TokioResolver,
+    cache: Cache,
+    silences: Arc<Silences>,
+    /// How long a server has for one try. What takes longer and fails was a silence.
+    patience: Duration,
 }
 
 impl Dns {
@@ -73,13 +79,13 @@ impl Dns {
         if config.name_servers().is_empty() {
             return Err("authentication.resolver: not set, and the system's /etc/resolv.conf names no server; name one".into());
         }
-        // One try, and another if the datagram was lost, well within the time for all look-ups of a mail.
-        options.timeout = timeout / 3;
-        options.attempts = 2;
-        options.cache_size = cache_entries as u64;
-        options.positive_max_ttl = Some(REMEMBER_MAX);
-        options.negative_max_ttl = Some(REMEMBER_MAX);
-        options.negative_min_ttl = Some(REMEMBER_NOTHING_MIN);
+        // One try, and one more if the datagram was lost: two thirds of the time for all look-ups of a mail. What hickory
+        // calls attempts are those after the first.
+        let patience = timeout / 3;
+        options.timeout = patience;
+        options.attempts = 1;
+        // Its cache is bounded in messages and keeps all that is in them, up to a megabyte each. Ours is in bytes.
+        options.cache_size = 0;
         options.max_active_requests = QUESTIONS_AT_ONCE_MAX;
         // What mail is believed must not depend on a file of host names.
         options.use_hosts_file = ResolveHosts::Never;
@@ -88,7 +94,7 @@ impl Dns {
             .with_tls_config(unused_tls()?)
             .build()
             .map_err(|error| format!("authentication.resolver: {error}"))?;
-        Ok(Self { resolver })
+        Ok(Self { resolver, cache: Cache::new(cache_entries), silences: Arc::new(Silences::new(LEFT_ALONE)), patience })
     }
 
     /// The resolver itself, for what mail-auth wants to hold. Asking goes through the other methods.
@@ -98,53 +104,97 @@ impl Dns {
 
     /// The TXT records of `name`, each with its strings joined (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
     pub(crate) async fn txt(&self, name: &str) -> Result<Vec<Vec<u8>>, Missing> {
-        let found = self.ask(name, RecordType::TXT).await?;
-        let joined = records(&found, |data| match data {
-            RData::TXT(txt) => Some(&txt.txt_data).filter(|parts| parts.iter().map(|part| part.len()).sum::<usize>() <= TXT_BYTES_MAX),
-            _ => None,
-        });
-        some(joined.into_iter().map(|parts| parts.concat()).collect())
+        self.ask(name, RecordType::TXT, |answer| if let Answer::Texts(texts) = answer { Some(texts) } else { None }).await
     }
 
     /// The IPv4 addresses of `name`.
     pub(crate) async fn ipv4(&self, name: &str) -> Result<Vec<Ipv4Addr>, Missing> {
-        let found = self.ask(name, RecordType::A).await?;
-        some(records(&found, |data| if let RData::A(address) = data { Some(address.0) } else { None }))
+        self.ask(name, RecordType::A, |answer| if let Answer::Ipv4(addresses) = answer { Some(addresses) } else { None }).await
     }
 
     /// The IPv6 addresses of `name`.
     pub(crate) async fn ipv6(&self, name: &str) -> Result<Vec<Ipv6Addr>, Missing> {
-        let found = self.ask(name, RecordType::AAAA).await?;
-        some(records(&found, |data| if let RData::AAAA(address) = data { Some(address.0) } else { None }))
+        self.ask(name, RecordType::AAAA, |answer| if let Answer::Ipv6(addresses) = answer { Some(addresses) } else { None }).await
     }
 
     /// The mail hosts of `name` in lower case without the last dot, by preference; a null MX (RFC 7505) is an empty name.
     pub(crate) async fn mx(&self, name: &str) -> Result<Vec<String>, Missing> {
-        let found = self.ask(name, RecordType::MX).await?;
-        let mut hosts = records(&found, |data| if let RData::MX(mx) = data { Some((mx.preference, host(&mx.exchange))) } else { None });
-        hosts.sort();
-        some(hosts.into_iter().map(|(_, host)| host).collect())
+        self.ask(name, RecordType::MX, hosts).await
     }
 
     /// The names that the owner of an address gives it, in lower case without the last dot.
     pub(crate) async fn ptr(&self, address: IpAddr) -> Result<Vec<String>, Missing> {
-        let found = self.look_up(Name::from(address), RecordType::PTR).await?;
-        some(records(&found, |data| if let RData::PTR(name) = data { Some(host(name)) } else { None }))
+        self.ask(&host(&Name::from(address)), RecordType::PTR, hosts).await
     }
 
-    async fn ask(&self, name: &str, kind: RecordType) -> Result<Lookup, Missing> {
-        self.look_up(fqdn(name).ok_or(Missing::Name)?, kind).await
+    /// What the cache knows, else what DNS says; `wanted` are the records that answers of this kind have.
+    async fn ask<T: Clone>(&self, name: &str, kind: RecordType, wanted: fn(&Answer) -> Option<&Vec<T>>) -> Result<Vec<T>, Missing> {
+        let key = (name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(), kind);
+        let said = match self.cache.get(&key) {
+            Some(said) => said,
+            None => {
+                let (said, time_to_live) = self.look_up(&key.0, kind).await;
+                self.cache.put(key, said, time_to_live)
+            }
+        };
+        match &*said {
+            Ok(answer) => wanted(answer).cloned().ok_or(Missing::Record),
+            Err(missing) => Err(*missing),
+        }
     }
 
-    async fn look_up(&self, name: Name, kind: RecordType) -> Result<Lookup, Missing> {
-        self.resolver.lookup(name, kind).await.map_err(|error| match error {
-            NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
-                ResponseCode::NXDomain => Missing::Name,
-                ResponseCode::NoError => Missing::Record,
-                _ => Missing::Temporary,
-            },
-            _ => Missing::Temporary,
-        })
+    /// What DNS says, and for how long it says so.
+    async fn look_up(&self, name: &str, kind: RecordType) -> (Said, Duration) {
+        let Some(full_name) = fqdn(name) else { return (Err(Missing::Name), Duration::ZERO) };
+        let zone = zone_of(name);
+        if self.silences.is_silent(zone, Instant::now()) {
+            return (Err(Missing::Temporary), Duration::ZERO);
+        }
+        let mut question = Question { dns: self, zone, asked: Instant::now(), is_over: false };
+        let found = self.resolver.lookup(full_name, kind).await;
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let (said, time_to_live) = match &found {
+            Ok(found) => {
+                let least = found.answers().iter().map(|record| record.ttl).min().unwrap_or_default();
+                (Answer::of(found, kind).ok_or(Missing::Record), seconds(least))
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
+                let missing = match none.response_code {
+                    ResponseCode::NXDomain => Missing::Name,
+                    ResponseCode::NoError => Missing::Record,
+                    _ => Missing::Temporary,
+                };
+                (Err(missing), seconds(none.negative_ttl.unwrap_or_default()))
+            }
+            Err(_) => (Err(Missing::Temporary), Duration::ZERO),
+        };
+        if !said.as_ref().is_err_and(|missing| missing.is_temporary()) {
+            question.is_over = true;
+            self.silences.answered(zone);
+        }
+        (said, time_to_live)
+    }
+}
+
+fn hosts(answer: &Answer) -> Option<&Vec<String>> {
+    if let Answer::Hosts(hosts) = answer { Some(hosts) } else { None }
+}
+
+/// A question under way. If it ends without an answer and took too long, that was a silence: also where nobody waited
+/// for its end, because the time for all look-ups of the mail was over.
+struct Question<'q> {
+    dns: &'q Dns,
+    zone: &'q str,
+    asked: Instant,
+    is_over: bool,
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        if !self.is_over && now.duration_since(self.asked) >= self.dns.patience {
+            self.dns.silences.timed_out(self.zone, now);
+        }
     }
 }
 
@@ -180,32 +230,5 @@ fn fqdn(name: &str) -> Option<Name> {
     Some(name)
 }
 
-/// A name as text, byte for byte: hickory's own form escapes what is unusual, and would then ask for the escapes.
-fn host(name: &Name) -> String {
-    let labels: Vec<String> = name.iter().map(|label| String::from_utf8_lossy(label).to_lowercase()).collect();
-    labels.join(".")
-}
-
-fn records<'l, T>(lookup: &'l Lookup, wanted: impl Fn(&'l RData) -> Option<T>) -> Vec<T> {
-    // CNAMEs on the way stand among the answers, too.
-    lookup.answers().iter().filter_map(|record| wanted(&record.data)).take(RECORDS_MAX).collect()
-}
-
-fn some<T>(found: Vec<T>) -> Result<Vec<T>, Missing> {
-    if found.is_empty() { Err(Missing::Record) } else { Ok(found) }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_may_hold_any_bytes_but_no_empty_and_no_overlong_label() {
-        assert_eq!(fqdn("Mail.Example.org").map(|name| host(&name)).as_deref(), Some("mail.example.org"));
-        assert_eq!(fqdn("example.org."), fqdn("example.org"));
-        assert!(fqdn("sel._domainkey.example.org").is_some() && fqdn("a b%.example.org").is_some());
-        for bad in ["", ".", "a..example.org", &format!("{}.org", "a".repeat(64)), &format!("{}org", "abc.".repeat(64))] {
-            assert!(fqdn(bad).is_none(), "{bad}");
-        }
-    }
-}
+mod tests;

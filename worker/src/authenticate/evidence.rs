@@ -8,7 +8,7 @@ use replyfleet::settings::{AuthenticationSettings, Trust};
 use super::{
     alignment::{Mode, Policy, may_align},
     arc::Chain,
-    dkim::{Outcome, Verdict},
+    dkim::{Outcome, ReplayKey, Verdict},
     results::Results,
     spf::SpfResult,
 };
@@ -58,6 +58,7 @@ pub struct Evidence {
     by: &'static str,
     waits: bool,
     lines: Vec<EvidenceLine>,
+    replay_key: Option<String>,
 }
 
 impl std::fmt::Debug for Evidence {
@@ -92,26 +93,38 @@ impl Evidence {
         self.by
     }
 
+    /// What makes two mails that DKIM proved the same one, whatever was changed about them that is not signed: 64
+    /// hexadecimal characters, not keyed. It is the SHA-256 of the signed Message-ID, else of d=, s= and the bytes of b= of
+    /// the aligned signature that holds; of several the smallest. `None` where no such signature counted.
+    ///
+    /// Who has somebody's signed mail can send it again with another Message-ID, where the signature does not cover that:
+    /// this stays. Of two signatures one can be taken away, so one mail may have as many of these as it has signatures.
+    pub fn replay_key(&self) -> Option<&str> {
+        self.replay_key.as_deref()
+    }
+
     /// Nothing was asked.
     pub(super) fn off() -> Self {
         let line = EvidenceLine { rule: 21, method: "off", result: "none", detail: "senders are not authenticated (authentication.mode)".into() };
-        Self { proof: Proof::Nothing, by: "off", waits: false, lines: vec![line] }
+        Self { proof: Proof::Nothing, by: "off", waits: false, lines: vec![line], replay_key: None }
     }
 
     /// Nothing can be proven of this mail, for a reason that lies in its From.
     pub(super) fn unusable_from(why: &str) -> Self {
         let line = EvidenceLine { rule: 4, method: "from", result: "permerror", detail: why.to_owned() };
-        Self { proof: Proof::Nothing, by: "nothing", waits: false, lines: vec![line] }
+        Self { proof: Proof::Nothing, by: "nothing", waits: false, lines: vec![line], replay_key: None }
     }
 }
 
 /// What SPF found.
-pub(super) struct SpfFinding {
-    /// The domain that was asked about.
-    pub(super) domain: String,
-    /// Whether that domain is MAIL FROM's: HELO's speaks for nobody's From.
-    pub(super) is_mail_from: bool,
-    pub(super) result: SpfResult,
+pub(super) enum SpfFinding {
+    /// Not asked, for DKIM proves more.
+    NotNeeded,
+    /// Not asked, for this sender cannot speak for From: a MAIL FROM of another organisation, or an empty one (HELO speaks
+    /// for nobody's From).
+    NotAligned(String),
+    /// What was found of the domain of MAIL FROM.
+    Asked(String, SpfResult),
 }
 
 /// Everything found, before it is weighed.
@@ -121,8 +134,7 @@ pub(super) struct Findings<'f> {
     /// `None`: it cannot be asked for now.
     pub(super) policy: Option<Policy>,
     pub(super) dkim: Vec<Verdict>,
-    /// `None`: not needed any more.
-    pub(super) spf: Option<SpfFinding>,
+    pub(super) spf: SpfFinding,
     /// `None`: no sealer is trusted.
     pub(super) arc: Option<Chain>,
     /// `None`: no authserv-id is set. `Some(None)`: no field of ours, or a malformed one.
@@ -137,15 +149,23 @@ struct Scale<'f> {
     by: &'static str,
     best: Proof,
     lines: Vec<EvidenceLine>,
+    replay_key: Option<ReplayKey>,
 }
 
 impl Findings<'_> {
     /// Weighs everything. `settings` tell whether what is missing could change anything.
     pub(super) fn weigh(self, settings: &AuthenticationSettings) -> Evidence {
-        let mut scale =
-            Scale { from: self.from, policy: self.policy.as_ref(), proof: Proof::Nothing, by: "nothing", best: Proof::Nothing, lines: Vec::new() };
+        let mut scale = Scale {
+            from: self.from,
+            policy: self.policy.as_ref(),
+            proof: Proof::Nothing,
+            by: "nothing",
+            best: Proof::Nothing,
+            lines: Vec::new(),
+            replay_key: None,
+        };
         scale.dkim(&self.dkim);
-        scale.spf(self.spf.as_ref());
+        scale.spf(&self.spf);
         scale.dmarc();
         match self.arc {
             Some(Chain::Pass(results)) => scale.believed(&results, "arc", "arc"),
@@ -162,7 +182,8 @@ impl Findings<'_> {
             None => {}
         }
         let waits = scale.best.trust(settings) > scale.proof.trust(settings);
-        Evidence { proof: scale.proof, by: scale.by, waits, lines: scale.lines }
+        let replay_key = scale.replay_key.map(ReplayKey::into_hex);
+        Evidence { proof: scale.proof, by: scale.by, waits, lines: scale.lines, replay_key }
     }
 }
 
@@ -216,6 +237,8 @@ impl Scale<'_> {
                 (Outcome::Pass, Aligned::Yes) => {
                     self.proves(Proof::Full, if self.has_record() == Some(true) { "dmarc" } else { "dkim" });
                     self.line(21, "dkim", "pass", format!("{who}: aligned with From"));
+                    let keys = [self.replay_key.take(), verdict.replay_key.clone()];
+                    self.replay_key = keys.into_iter().flatten().min();
                 }
                 (Outcome::Pass, Aligned::Perhaps) => {
                     self.best = Proof::Full;
@@ -234,16 +257,18 @@ impl Scale<'_> {
         }
     }
 
-    fn spf(&mut self, finding: Option<&SpfFinding>) {
-        let Some(finding) = finding else {
-            return self.line(21, "spf", "none", "not asked: DKIM proves more".into());
+    fn spf(&mut self, finding: &SpfFinding) {
+        let (domain, result) = match finding {
+            SpfFinding::NotNeeded => return self.line(21, "spf", "none", "not asked: DKIM proves more".into()),
+            SpfFinding::NotAligned(sender) => return self.line(21, "spf", "none", format!("{sender}: not asked: not aligned with From")),
+            SpfFinding::Asked(domain, result) => (domain, *result),
         };
-        let aligned = if finding.is_mail_from { self.spf_aligned(&finding.domain) } else { Aligned::No };
+        let aligned = self.spf_aligned(domain);
         let proof = match self.has_record() {
             Some(false) => Proof::SpfOnly,
             Some(true) | None => Proof::Full,
         };
-        let note = match (finding.result, aligned) {
+        let note = match (result, aligned) {
             (SpfResult::Pass, Aligned::Yes) => {
                 // Without an answer about DMARC this much is sure; a record would make it more.
                 let sure = if self.has_record() == Some(true) { proof } else { Proof::SpfOnly };
@@ -262,8 +287,8 @@ impl Scale<'_> {
             (_, Aligned::No) => "not aligned with From",
             _ => "aligned with From, and proves nothing",
         };
-        let rule = if finding.result == SpfResult::TempError { 23 } else { 21 };
-        self.line(rule, "spf", finding.result.word(), format!("{}: {note}", finding.domain));
+        let rule = if result == SpfResult::TempError { 23 } else { 21 };
+        self.line(rule, "spf", result.word(), format!("{domain}: {note}"));
     }
 
     fn dmarc(&mut self) {

@@ -69,7 +69,7 @@ pub fn parse(value: &str) -> Option<Results> {
 pub fn authserv_id(value: &str) -> Option<String> {
     let mut parser = Parser { rest: value };
     parser.spaces()?;
-    parser.value().filter(|_| matches!(parser.rest.bytes().next(), None | Some(b';' | b' ' | b'\t' | b'\r' | b'\n' | b'(')))
+    parser.value().filter(|id| !id.is_empty() && matches!(parser.rest.bytes().next(), None | Some(b';' | b' ' | b'\t' | b'\r' | b'\n' | b'(')))
 }
 
 /// The instance (`i=1`) of an ARC-Authentication-Results field, and the rest, which is as in Authentication-Results
@@ -95,7 +95,7 @@ impl<'t> Parser<'t> {
     /// authserv-id and version. Version 1 is the only one.
     fn head(&mut self) -> Option<String> {
         self.spaces()?;
-        let id = self.value()?;
+        let id = self.value().filter(|id| !id.is_empty())?;
         let is_separated = self.spaces()?;
         if !self.rest.is_empty() && !self.rest.starts_with(';') {
             self.token().filter(|version| is_separated && *version == "1")?;
@@ -236,6 +236,11 @@ impl<'t> Parser<'t> {
     }
 }
 
+/// Whether `text` is one token of RFC 2045: an authserv-id that needs no quotes.
+pub(super) fn is_one_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_token)
+}
+
 fn is_token(c: char) -> bool {
     !c.is_ascii_control() && !" ()<>@,;:\\\"/[]?=".contains(c)
 }
@@ -294,6 +299,8 @@ mod tests {
             "example.org; dkim=pass header.d=a.orgheader.i=@b.org@",
             "\"example.org; dkim=pass header.d=a.org",
             "; dkim=pass header.d=a.org",
+            "\"\"; dkim=pass header.d=a.org",
+            "\"\" 1; dkim=pass header.d=a.org",
             "exa mple.org; dkim=pass header.d=a.org",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
@@ -324,6 +331,7 @@ mod tests {
             ("\"mx.example.org\";", Some("mx.example.org")),
             ("mx.example.org", Some("mx.example.org")),
             ("dkim=pass", None),
+            ("\"\"; dkim=pass", None),
             ("", None),
             ("(open", None),
         ] {

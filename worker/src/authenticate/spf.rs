@@ -74,9 +74,17 @@ pub(super) struct Session<'f> {
 impl Session<'_> {
     /// The identity that is checked: the domain of MAIL FROM as A-label in lower case, else HELO (§2.4).
     pub(super) fn domain(&self) -> String {
-        let domain = self.mail_from.rsplit_once('@').map_or(if self.mail_from.is_empty() { self.helo } else { "" }, |(_, domain)| domain);
-        idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase())
+        if self.mail_from.is_empty() { ascii(self.helo) } else { mail_from_domain(self.mail_from) }
     }
+}
+
+/// The domain of MAIL FROM as A-label in lower case; empty if it has none.
+pub(super) fn mail_from_domain(mail_from: &str) -> String {
+    ascii(mail_from.rsplit_once('@').map_or("", |(_, domain)| domain))
+}
+
+fn ascii(domain: &str) -> String {
+    idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase())
 }
 
 /// The address of a client as the MX gave it; an IPv4 address that came in IPv6's clothes as what it is.

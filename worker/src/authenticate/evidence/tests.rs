@@ -6,11 +6,11 @@ fn policy(record_at: Option<&str>, mode: Mode) -> Policy {
 }
 
 fn signature(domain: &str, outcome: Outcome) -> Verdict {
-    Verdict { domain: domain.into(), selector: "s".into(), outcome }
+    Verdict { domain: domain.into(), selector: "s".into(), outcome, replay_key: None }
 }
 
-fn spf(domain: &str, result: SpfResult) -> Option<SpfFinding> {
-    Some(SpfFinding { domain: domain.into(), is_mail_from: true, result })
+fn spf(domain: &str, result: SpfResult) -> SpfFinding {
+    SpfFinding::Asked(domain.into(), result)
 }
 
 fn nothing() -> Findings<'static> {
@@ -57,8 +57,6 @@ fn spf_alone_is_small_without_a_record_and_full_with_one() {
     assert_eq!(weighed(sent("bounce.example.org", policy(None, Mode::Relaxed))), ("spf", Trust::Small, false));
     assert_eq!(weighed(sent("bounce.example.org", policy(Some("example.org"), Mode::Relaxed))), ("dmarc", Trust::Full, false));
     assert_eq!(weighed(sent("bounce.example.org", policy(Some("example.org"), Mode::Strict))), ("nothing", Trust::None, false));
-    let by_helo = Findings { spf: Some(SpfFinding { domain: "mail.example.org".into(), is_mail_from: false, result: SpfResult::Pass }), ..nothing() };
-    assert_eq!(weighed(by_helo), ("nothing", Trust::None, false), "HELO speaks for no From");
 }
 
 #[test]
