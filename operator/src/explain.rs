@@ -207,7 +207,7 @@ impl Bench {
             sender: from,
             client_address: &facts.client_address,
             responder: &Address::parse(&facts.rcpt_to).map(|address| address.without_tag()).unwrap_or_default(),
-            identity: &request.identity(mail),
+            identity: &judgement.identity(request, mail),
             trust: judgement.ceiling(),
             responses: &promises,
             is_allowed: judgement.is_allowed,

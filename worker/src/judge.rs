@@ -17,6 +17,7 @@ use crate::{
     ledger::{Ledger, LedgerError, Listed, Promise},
     outcome::Wait,
     reason::Reason,
+    request::Request,
     screen::{Finding, Policy, RULES, Rule, Seen, TOO_OLD},
     switches::{State, Switches},
 };
@@ -36,7 +37,7 @@ pub struct Judge {
 }
 
 /// What a request may get, as far as is known before the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// How far its sender is trusted: which responses it may get.
     pub trust: Trust,
@@ -48,9 +49,17 @@ pub struct Judgement {
     pub is_allowed: bool,
     /// What proved the sender: a word of [`Evidence::word`], or the empty text if it did not come to that.
     pub proof: &'static str,
+    /// What makes two mails that a signature proved the same one ([`Evidence::replay_key`]).
+    pub replay_key: Option<String>,
 }
 
 impl Judgement {
+    /// What makes two mails of one sender the same request (rule 27): what the signature covers, since everything else can
+    /// be changed by whoever holds a signed mail; without one, what the mail says.
+    pub fn identity(&self, request: &Request, mail: &[u8]) -> String {
+        self.replay_key.clone().unwrap_or_else(|| request.identity(mail))
+    }
+
     /// What may be promised of these responses. To the ledger, trust is about attachments: it counts them, and grants less
     /// when there are no more to have.
     pub fn promises(&self, responses: &[&Response]) -> Vec<Promise> {
@@ -177,8 +186,14 @@ impl Judge {
     /// Asks the rules in order and hands each to `each`, for as long as that returns true. Without a ledger the lists
     /// are left out, as are those that need a From where there is none.
     pub async fn ask(&self, hearing: &Hearing<'_>, ledger: Option<&Ledger>, each: &mut (dyn FnMut(Step) -> bool + Send)) -> Judgement {
-        let mut judgement =
-            Judgement { trust: Trust::None, has_attachments: hearing.has_attachments(), is_proven: false, is_allowed: false, proof: "" };
+        let mut judgement = Judgement {
+            trust: Trust::None,
+            has_attachments: hearing.has_attachments(),
+            is_proven: false,
+            is_allowed: false,
+            proof: "",
+            replay_key: None,
+        };
         let seen = &hearing.seen;
         for rule in RULES.iter().chain([&TOO_OLD]) {
             if !each(Step::of(rule, (rule.check)(seen))) {
@@ -209,6 +224,7 @@ impl Judge {
         let proven = evidence.as_ref().map_or(self.proof.unproven, |evidence| evidence.trust(&self.proof));
         judgement.is_proven = proven == Trust::Full && evidence.as_ref().is_some_and(Evidence::is_full);
         judgement.proof = evidence.as_ref().map_or("off", Evidence::word);
+        judgement.replay_key = evidence.as_ref().and_then(Evidence::replay_key).map(str::to_owned);
         judgement.is_allowed &= judgement.is_proven || evidence.is_none();
         if !each(self.proof_step(hearing, proven, evidence.as_ref())) {
             return judgement;

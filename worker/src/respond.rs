@@ -185,7 +185,7 @@ impl Responder {
         };
         let case = Case { facts, request: &request, to: request.from.as_ref().map_err(|_| Reason::UnclearFrom)?, catalogue: &catalogue };
         let progress = match (known, judgement) {
-            (None, Some(judgement)) => self.admit(&case, request.identity(&mail), judgement).await?,
+            (None, Some(judgement)) => self.admit(&case, &mail, &judgement).await?,
             (Some(known), _) => known,
             (None, None) => unreachable!("what is not known is judged"),
         };
@@ -271,7 +271,7 @@ impl Responder {
     }
 
     /// The verdict, and a row for each reply.
-    async fn admit(&self, case: &Case<'_>, identity: String, judgement: Judgement) -> Result<Progress, Stop> {
+    async fn admit(&self, case: &Case<'_>, mail: &[u8], judgement: &Judgement) -> Result<Progress, Stop> {
         let responses = judgement.promises(&case.responses());
         let asked = Address::parse(&case.facts.rcpt_to).map(|address| address.without_tag()).unwrap_or_default();
         let application = Application {
@@ -280,7 +280,7 @@ impl Responder {
             sender: case.to,
             client_address: &case.facts.client_address,
             responder: &asked,
-            identity: &identity,
+            identity: &judgement.identity(case.request, mail),
             trust: judgement.ceiling(),
             responses: &responses,
             is_allowed: judgement.is_allowed,

@@ -18,8 +18,8 @@ pub(super) fn one(explained: &Explained, is_json: bool) {
             .map(|step| json!({ "rule": step.number, "looks_for": step.looks_for, "verdict": step.end.map_or("passes", word), "saw": step.saw }))
             .collect();
         // Without a judgement (a mail that cannot be read) both are null.
-        let trust = explained.judgement.map(|judgement| judgement.trust.word());
-        let proof = explained.judgement.map(|judgement| judgement.proof);
+        let trust = explained.judgement.as_ref().map(|judgement| judgement.trust.word());
+        let proof = explained.judgement.as_ref().map(|judgement| judgement.proof);
         let end = explained.word();
         println!("{}", json!({ "end": end, "trust": trust, "proof": proof, "replies": explained.replies, "bytes": explained.bytes, "rules": steps }));
         return;

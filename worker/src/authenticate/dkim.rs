@@ -1,8 +1,8 @@
 //! DKIM (RFC 6376, RFC 8463, RFC 8301), as far as it can prove the From domain.
 //!
 //! Only signatures whose d= could be aligned with From are verified, ten at most, those of From's very domain first, and
-//! then in the order of the header: no other can count, and none costs a look-up. mail-auth canonicalizes, hashes and verifies; before it sees a signature, rule 22
-//! is asked here, where the tag list is read strictly ([`super::tags`]), and the keys are fetched and judged here
+//! then in the order of the header: no other can count, and none costs a look-up. mail-auth canonicalizes, hashes and
+//! verifies; before it sees a signature, rule 22 is asked here, where the tag list is read strictly ([`super::tags`]), and the keys are fetched and judged here
 //! ([`key`]), so that mail-auth never asks DNS itself. A signature that is too old, or of which more is claimed than it
 //! covers, does not count ([`replay`]).
 //!
