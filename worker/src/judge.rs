@@ -146,16 +146,21 @@ impl Judge {
     }
 
     /// What the operator's switches say now of an answer to `to` for mail to `rcpt_to`: what is admitted can still be stopped.
+    /// As long as DNS does not say whether a provider that is switched takes its mail, the answer waits.
     pub async fn switched_now(&self, switches: &Switches, rcpt_to: &str, to: &Address) -> State {
         let address = Address::parse(rcpt_to).map(|address| switches.address(&address)).unwrap_or_default();
         if switches.providers.is_empty() {
             return switches.all.max(address);
         }
-        let hosts = match &self.authenticator {
-            Some(authenticator) => authenticator.mail_hosts(&to.ascii_domain()).await.map(|found| found.hosts).unwrap_or_default(),
-            None => Vec::new(),
+        let provider = match &self.authenticator {
+            None => switches.provider(&to.ascii_domain(), &[]),
+            Some(authenticator) => match authenticator.mail_hosts(&to.ascii_domain()).await {
+                Ok(found) => switches.provider(&to.ascii_domain(), &found.hosts),
+                Err(DomainFault::CannotTakeMail(_)) => switches.provider(&to.ascii_domain(), &[]),
+                Err(DomainFault::Temporary) => State::Hold,
+            },
         };
-        switches.all.max(address).max(switches.provider(&to.ascii_domain(), &hosts))
+        switches.all.max(address).max(provider)
     }
 
     /// Whether the name server answers, for `replyfleet check`. `domain` is one that we know.
@@ -281,13 +286,9 @@ fn attachments_step(hearing: &Hearing<'_>, proven: Trust) -> Step {
         (true, true) => "attachments are given up, the queue is long",
         (true, false) => "attachments are on",
     };
-    let may_get = |response: &&&Response| response.needs <= proven;
-    let (has_any, has_some_without) = {
-        let responses = hearing.responses();
-        let mut eligible = responses.iter().filter(may_get);
-        (eligible.clone().next().is_some(), eligible.any(|response| response.attachments.is_empty()))
-    };
-    let is_end = has_any && !has_some_without && !hearing.has_attachments();
+    let eligible: Vec<_> = hearing.responses().into_iter().filter(|response| response.needs <= proven).collect();
+    let has_something = hearing.has_attachments() || eligible.iter().any(|response| response.attachments.is_empty());
+    let is_end = !has_something && !eligible.is_empty(); // who may get nothing at all has been told so before
     Step { number: 29, looks_for: "attachments switched off", saw: saw.into(), end: is_end.then_some(End::Ignore(Reason::SwitchedOff)) }
 }
 
