@@ -1,10 +1,10 @@
 //! Two implementations, one verdict: dkimpy, pyspf and authheaders judge the same mails and sessions as we do, with the
 //! same DNS. Where they are known to differ it says so, and why.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use replyfleet::envelope::Facts;
-use replyfleet_tests::{dns::Dns, repository, skipped};
+use replyfleet_tests::{corpora::corpus, dns::Dns};
 use replyfleet_worker::{address::Address, authenticate::Authenticator, request};
 use serde_json::{Value, json};
 
@@ -22,14 +22,7 @@ struct Person {
 }
 
 fn people() -> Option<Vec<Person>> {
-    let folder = repository().join("../shared/corpora/people");
-    if !folder.is_dir() {
-        skipped("no corpora beside the repository");
-        return None;
-    }
-    let mut files = Vec::new();
-    collect(&folder, &mut files);
-    files.sort();
+    let files = corpus("people")?;
     let person = |path: &PathBuf| {
         let mail = with_crlf(&std::fs::read(path).unwrap());
         let from = request::read(&mail, 10 << 20).ok()?.from.ok()?;
@@ -46,13 +39,6 @@ fn with_crlf(mail: &[u8]) -> Vec<u8> {
         _ => line.to_vec(),
     };
     lines.flat_map(line).collect()
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { collect(&path, files) } else { files.push(path) }
-    }
 }
 
 /// How a mail is signed (a name, the key, and more arguments), and what is done to it then.

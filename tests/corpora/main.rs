@@ -14,7 +14,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use replyfleet::{
     envelope::Facts,
     settings::{Settings, Trust},
 };
-use replyfleet_tests::{dkim::Signer, dns::Dns, repository, skipped};
+use replyfleet_tests::{corpora::corpus, dkim::Signer, dns::Dns, repository, skipped};
 use replyfleet_worker::{
     address::Address,
     catalogue::{Catalogue, SendMethod},
@@ -117,34 +117,6 @@ fn from_header(request: &request::Request) -> String {
 
 fn return_path(request: &request::Request) -> String {
     request.values("return-path").next().unwrap_or_default().trim_matches(['<', '>', ' ']).to_owned()
-}
-
-/// The files below a folder of the corpora, sorted; `None`, said aloud, if there are no corpora.
-fn corpus(name: &str) -> Option<Vec<PathBuf>> {
-    let folder = repository().join("../shared/corpora").join(name);
-    if !folder.is_dir() {
-        skipped("no corpora beside the repository");
-        return None;
-    }
-    let mut files = Vec::new();
-    collect(&folder, &mut files);
-    files.sort();
-    assert!(!files.is_empty(), "{} has no files", folder.display());
-    Some(files)
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let is_notice = path
-            .file_stem()
-            .is_some_and(|name| matches!(name.to_string_lossy().to_uppercase().as_str(), "README" | "LICENSE" | "LICENCE" | "COPYING"));
-        if path.is_dir() {
-            collect(&path, files);
-        } else if !is_notice {
-            files.push(path);
-        }
-    }
 }
 
 /// Asks every mail of a corpus; prints the rates and returns the verdicts by file name.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so by panicking")]
 #![forbid(unsafe_code)]
 
+pub mod corpora;
 pub mod databases;
 pub mod dkim;
 pub mod dns;

@@ -1,3 +1,5 @@
+//! Everything at once: hostile fields, bytes at random, and nothing ever proven by them.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Signatures as they are read without DNS, and bodies as RFC 6376 has them.
+
 use proptest::prelude::*;
 
 use super::*;

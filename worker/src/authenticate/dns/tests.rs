@@ -1,3 +1,5 @@
+//! Bounds: the cache in bytes, answers by their time to live, silent zones, against a name server of its own.
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, UdpSocket},

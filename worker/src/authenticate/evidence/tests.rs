@@ -1,3 +1,5 @@
+//! How findings are weighed: tables of what was found, and what that buys.
+
 use super::*;
 use crate::authenticate::results;
 

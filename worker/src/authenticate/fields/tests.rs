@@ -1,3 +1,5 @@
+//! The header as two readers see it, and From in every disguise.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What can be changed about a signed mail, and how old it may be: tables.
+
 use super::*;
 
 const ARRIVED_S: u64 = 1_795_000_000; // Wed, 18 Nov 2026 11:06:40 +0000
