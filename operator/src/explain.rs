@@ -197,7 +197,7 @@ impl Bench {
     async fn rehearse(&self, facts: &Facts, request: &Request, mail: &[u8], judgement: &Judgement, now: UnixMillis, steps: &mut Vec<Step>) -> usize {
         let promises = judgement.promises(&self.catalogue.responses_for(&facts.rcpt_to));
         let (Some(ledger), Ok(from), None) = (&self.ledger, &request.from, steps.iter().find_map(|step| step.end)) else {
-            return promises.iter().filter(|promise| promise.needs <= judgement.ceiling()).count();
+            return promises.iter().filter(|promise| promise.needs <= judgement.ceiling(&promises)).count();
         };
         // A saved mail has no queue id: its keys are of its own, so that no request in the ledger is taken for it.
         let key = sha256_hex(mail);
@@ -208,7 +208,7 @@ impl Bench {
             client_address: &facts.client_address,
             responder: &Address::parse(&facts.rcpt_to).map(|address| address.without_tag()).unwrap_or_default(),
             identity: &judgement.identity(request, mail),
-            trust: judgement.ceiling(),
+            trust: judgement.ceiling(&promises),
             responses: &promises,
             is_allowed: judgement.is_allowed,
             is_proven: judgement.is_proven,

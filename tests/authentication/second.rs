@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use replyfleet::envelope::Facts;
-use replyfleet_tests::{corpora::corpus, dns::Dns};
+use replyfleet_tests::{corpora::corpus, dkim::with_crlf, dns::Dns};
 use replyfleet_worker::{address::Address, authenticate::Authenticator, request};
 use serde_json::{Value, json};
 
@@ -29,16 +29,6 @@ fn people() -> Option<Vec<Person>> {
         Some(Person { file: path.file_name().unwrap().to_string_lossy().into_owned(), mail, from })
     };
     Some(files.iter().filter_map(person).collect())
-}
-
-fn with_crlf(mail: &[u8]) -> Vec<u8> {
-    let lines = mail.split_inclusive(|&byte| byte == b'\n');
-    let line = |line: &[u8]| match line {
-        [.., b'\r', b'\n'] => line.to_vec(),
-        [start @ .., b'\n'] => [start, b"\r\n"].concat(),
-        _ => line.to_vec(),
-    };
-    lines.flat_map(line).collect()
 }
 
 /// How a mail is signed (a name, the key, and more arguments), and what is done to it then.

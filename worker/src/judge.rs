@@ -68,9 +68,10 @@ impl Judgement {
         eligible.map(|response| Promise { digest: response.digest.clone(), needs: needs(response) }).collect()
     }
 
-    /// The most that the ledger may grant.
-    pub fn ceiling(&self) -> Trust {
-        if self.has_attachments { Trust::Full } else { Trust::Small }
+    /// The most that the ledger may grant of these promises: full only if there is an attachment among them to grant.
+    pub fn ceiling(&self, promises: &[Promise]) -> Trust {
+        let has_any = promises.iter().any(|promise| promise.needs == Trust::Full);
+        if self.has_attachments && has_any { Trust::Full } else { Trust::Small }
     }
 }
 

@@ -11,6 +11,7 @@ use replyfleet::{
     clock::Clock,
     envelope::{ClaimMismatch, Envelope, Facts, Mail},
     queue::Delivery,
+    settings::Trust,
     store::{Fetched, Store, StoreError},
 };
 
@@ -123,13 +124,19 @@ impl<'a> Case<'a> {
     }
 
     /// The response that reply `index` was promised from, in today's catalogue: the same one wherever it stands now, or the
-    /// one that took its place, or none.
+    /// one that took its place, or none. What takes its place must be one that the request was granted: no attachment
+    /// where there was to be none, and full trust only where all there is was promised.
     fn promised(&self, progress: &Progress, index: usize) -> Option<&'a Response> {
         let responses = self.responses();
         let digest = &progress.replies[index].response;
         let same = responses.iter().find(|response| response.digest == *digest);
         let is_another_reply = |response: &Response| progress.replies.iter().any(|reply| reply.response == response.digest);
-        same.or_else(|| responses.get(index).filter(|response| !is_another_reply(response))).copied()
+        let is_all_promised = progress.replies.len() >= responses.len();
+        let is_granted = |response: &&&Response| {
+            let may_attach = response.attachments.is_empty() || progress.granted == Trust::Full;
+            may_attach && (response.needs <= Trust::Small || is_all_promised)
+        };
+        same.or_else(|| responses.iter().filter(is_granted).nth(index).filter(|response| !is_another_reply(response))).copied()
     }
 }
 
@@ -281,7 +288,7 @@ impl Responder {
             client_address: &case.facts.client_address,
             responder: &asked,
             identity: &judgement.identity(case.request, mail),
-            trust: judgement.ceiling(),
+            trust: judgement.ceiling(&responses),
             responses: &responses,
             is_allowed: judgement.is_allowed,
             is_proven: judgement.is_proven,
@@ -373,3 +380,6 @@ impl Responder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ async fn judged(judge: &Judge, catalogue: &Catalogue, switches: &[(&str, &str)],
         (_, Some(end)) => Err(end),
         (judgement, None) => {
             let promises = judgement.promises(&catalogue.responses_for(&facts.rcpt_to));
-            Ok((promises.iter().map(|promise| promise.needs).collect(), judgement.ceiling()))
+            Ok((promises.iter().map(|promise| promise.needs).collect(), judgement.ceiling(&promises)))
         }
     }
 }
@@ -54,7 +54,7 @@ async fn judged(judge: &Judge, catalogue: &Catalogue, switches: &[(&str, &str)],
 async fn trust_chooses_the_responses_and_attachments_are_what_the_ledger_counts() {
     let both = catalogue(&[(false, "small"), (true, "full")]);
     assert_eq!(judged(&judge("full"), &both, &[], false).await, Ok((vec![Trust::Small, Trust::Full], Trust::Full)));
-    assert_eq!(judged(&judge("small"), &both, &[], false).await, Ok((vec![Trust::Small], Trust::Full)));
+    assert_eq!(judged(&judge("small"), &both, &[], false).await, Ok((vec![Trust::Small], Trust::Small)));
     assert_eq!(judged(&judge("none"), &both, &[], false).await, Err(End::Ignore(Reason::Unproven)));
     // A file for everybody, and links for the proven only: whoever wants it so.
     let crossed = catalogue(&[(true, "small"), (false, "full")]);
