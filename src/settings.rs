@@ -7,7 +7,10 @@
 
 mod allowance;
 mod authentication;
+mod dns;
+mod provider;
 mod send;
+mod signing;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +19,10 @@ use serde::Deserialize;
 
 pub use allowance::{AllowanceSettings, Cap, SheddingSettings};
 pub use authentication::{AuthenticationMode, AuthenticationSettings, Trust};
-pub use send::{SendSettings, SenderSettings, SmtpSettings, SmtpTls};
+pub use dns::{DmarcPolicy, DnsSettings, MtaStsMode};
+pub use provider::{ProviderSettings, Rate, RateSettings};
+pub use send::{RouteSettings, RouteTls, SendSettings, SenderSettings, SesSettings, SmtpSettings, SmtpTls};
+pub use signing::{Day, KeyMaterial, KeySource, SigningKeySettings, SigningSettings};
 pub use value::{Count, QueueUrl, Redacted, Seconds, StoreUrl};
 
 use crate::keyed::{Secret, SecretError};
@@ -119,6 +125,18 @@ pub struct Settings {
     pub reply: ReplySettings,
     /// How replies leave, by the catalogue's `send_method`.
     pub send: SendSettings,
+    /// What signs them.
+    #[serde(default)]
+    pub signing: SigningSettings,
+    /// What is known of mail providers: the file's entries, and the built-in ones that it does not name.
+    #[serde(default)]
+    pub providers: Vec<ProviderSettings>,
+    /// How fast replies leave.
+    #[serde(default)]
+    pub rates: RateSettings,
+    /// What `replyfleet dns` prints and checks.
+    #[serde(default)]
+    pub dns: DnsSettings,
     #[serde(skip)]
     secret_key: Option<Redacted>,
 }
@@ -354,6 +372,11 @@ impl Settings {
             settings.database.url = Some(Redacted::new(url));
         }
         settings.secret_key = env(ENV_SECRET_KEY).map(Redacted::new);
+        for key in &mut settings.signing.keys {
+            key.material = Some(key.key.resolve(&env));
+        }
+        let named: Vec<String> = settings.providers.iter().map(|provider| provider.name.clone()).collect();
+        settings.providers.extend(provider::built_in().into_iter().filter(|provider| !named.contains(&provider.name)));
         for sender in [&mut settings.send.ses, &mut settings.send.smtp].into_iter().flatten() {
             if let SenderSettings::Smtp(smtp) = sender {
                 smtp.password = env(ENV_SMTP_PASSWORD).map(Redacted::new);
@@ -408,9 +431,9 @@ impl Settings {
         }
         for (method, sender) in self.send.each() {
             if let SenderSettings::Smtp(smtp) = sender
-                && let Some(text) = smtp.fault()
+                && let Some((key, text)) = smtp.fault()
             {
-                return fault(&format!("send.{method}.tls"), &text);
+                return fault(&format!("send.{method}.{key}"), &text);
             }
         }
         let bounce = self.reply.bounce_address.split_once('@');
@@ -436,9 +459,14 @@ impl Settings {
             match sender {
                 SenderSettings::Maildir { dir } => paths.push((format!("send.{method}.dir"), dir)),
                 SenderSettings::Smtp(smtp) => {
-                    paths.extend(smtp.trusted_roots_file.as_deref().map(|path| (format!("send.{method}.trusted_roots_file"), path)));
+                    let roots = smtp
+                        .routes
+                        .iter()
+                        .map(|route| ("routes", &route.trusted_roots_file))
+                        .chain([("trusted_roots_file", &smtp.trusted_roots_file)]);
+                    paths.extend(roots.filter_map(|(key, path)| Some((format!("send.{method}.{key}"), path.as_deref()?))));
                 }
-                SenderSettings::Ses { .. } => {}
+                SenderSettings::Ses(_) => {}
             }
         }
         paths

@@ -4,12 +4,16 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    sync::Arc,
 };
 
-use replyfleet::{aws::Aws, settings::Settings};
+use replyfleet::{
+    aws::Aws,
+    settings::{SesSettings, Settings},
+};
 use replyfleet_tests::repository;
 use replyfleet_worker::{
-    compose::Reply,
+    compose::{Body, Reply, Segment},
     send::{SendError, Sender, ses::SesSender},
 };
 
@@ -84,9 +88,10 @@ async fn send_to(endpoint: &str) -> Result<(), SendError> {
         id: "1.0".into(),
         mail_from: "bounces+t@example.com".into(),
         rcpt_to: "a@example.org".into(),
-        message: b"Subject: x\r\n\r\nx\r\n".to_vec(),
+        head: b"Subject: x\r\n\r\n".to_vec(),
+        body: Arc::new(Body::new(String::new(), vec![Arc::new(Segment::new(b"x\r\n".to_vec()))])),
     };
-    SesSender::new(&aws, None).send(&reply).await.map(drop)
+    SesSender::new(&aws, &SesSettings::default()).send(&reply).await.map(drop)
 }
 
 #[tokio::test]

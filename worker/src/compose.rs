@@ -5,6 +5,10 @@
 //! subject where the catalogue asks for it, which is stripped of everything that could act.
 
 mod body;
+mod canonical;
+pub mod reply;
+
+use std::sync::Arc;
 
 use body::body;
 use bytes::Bytes;
@@ -13,6 +17,8 @@ use mail_builder::{
     headers::{HeaderType, address::Address as HeaderAddress, date::Date, raw::Raw, text::Text},
 };
 use replyfleet::{clock::UnixMillis, keyed::Secret};
+
+pub use reply::{Body, Reply, Segment};
 
 use crate::{
     address::Address,
@@ -24,25 +30,6 @@ use crate::{
 const SUBJECT_CHARS_MAX: usize = 256;
 /// Hexadecimal characters of a VERP token (96 bits: not to be guessed).
 const TOKEN_CHARS: usize = 24;
-
-/// A composed reply.
-#[derive(Clone)]
-pub struct Reply {
-    /// Unique and the same at every attempt: the left side of the Message-ID.
-    pub id: String,
-    /// MAIL FROM: a bounce address of our own with a token for this reply.
-    pub mail_from: String,
-    /// RCPT TO.
-    pub rcpt_to: String,
-    /// Header and body, with CRLF line ends.
-    pub message: Vec<u8>,
-}
-
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Reply({}, {} bytes)", self.id, self.message.len())
-    }
-}
 
 /// What all replies have in common.
 #[derive(Clone, Debug)]
@@ -100,12 +87,17 @@ pub fn compose(
         .header("X-Loop", raw(&response.address))
         .header("MIME-Version", raw("1.0"))
         .body(body(response, translation, attachments));
+    // Unwrap: writing to a Vec cannot fail.
+    let mut head = message.write_to_vec().expect("a Vec takes every byte");
+    // Unwrap: every mail has an empty line after its header.
+    let end = head.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an empty line") + 4;
+    let shared = head.split_off(end);
     Reply {
         mail_from: format!("{}+{}@{}", letterhead.bounce.local(), &token[..TOKEN_CHARS], letterhead.bounce.ascii_domain()),
         rcpt_to: to,
-        // Unwrap: writing to a Vec cannot fail.
-        message: message.write_to_vec().expect("a Vec takes every byte"),
         id,
+        head,
+        body: Arc::new(Body::new(String::new(), vec![Arc::new(Segment::new(shared))])),
     }
 }
 

@@ -43,6 +43,11 @@ pub trait Sender: Send + Sync {
 
     /// The longest that [`Sender::send`] takes.
     fn timeout(&self) -> Duration;
+
+    /// The largest mail that the next hop takes, in bytes, as far as that is known.
+    fn message_bytes_max(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// The senders by the catalogue's `send_method`.
@@ -64,7 +69,7 @@ pub fn with_smtputf8(settings: &Settings) -> Vec<SendMethod> {
 
 /// Whether a sender in the settings is SES, which needs the AWS account.
 pub fn needs_aws(settings: &Settings) -> bool {
-    [&settings.send.ses, &settings.send.smtp].into_iter().flatten().any(|sender| matches!(sender, SenderSettings::Ses { .. }))
+    [&settings.send.ses, &settings.send.smtp].into_iter().flatten().any(|sender| matches!(sender, SenderSettings::Ses(_)))
 }
 
 /// Opens the senders of the settings.
@@ -78,8 +83,8 @@ pub fn open(settings: &Settings, aws: Option<&Aws>) -> Result<Senders, String> {
         let opened: Result<Arc<dyn Sender>, String> = match sender {
             SenderSettings::Maildir { dir } => maildir::MaildirSender::open(dir).map(|sender| Arc::new(sender) as _),
             SenderSettings::Smtp(smtp) => smtp::SmtpSender::new(smtp).map(|sender| Arc::new(sender) as _),
-            SenderSettings::Ses { configuration_set } => match aws {
-                Some(aws) => Ok(Arc::new(ses::SesSender::new(aws, configuration_set.clone())) as _),
+            SenderSettings::Ses(ses) => match aws {
+                Some(aws) => Ok(Arc::new(ses::SesSender::new(aws, ses)) as _),
                 None => Err("needs the AWS account".into()),
             },
         };

@@ -50,7 +50,7 @@ fn composed_in(header: &str, response: &Response, translation: Option<&Translati
 }
 
 fn header_lines(reply: &Reply) -> Vec<String> {
-    let text = String::from_utf8_lossy(&reply.message).into_owned();
+    let text = String::from_utf8_lossy(&reply.to_vec()).into_owned();
     let head = text.split("\r\n\r\n").next().expect("a header").replace("\r\n ", " ").replace("\r\n\t", " ");
     head.split("\r\n").map(str::to_owned).collect()
 }
@@ -74,7 +74,7 @@ fn a_reply_goes_to_the_sender_alone_and_says_that_a_machine_wrote_it() {
     ] {
         assert!(lines.iter().any(|found| found == line), "{line}: {lines:#?}");
     }
-    assert!(!String::from_utf8_lossy(&reply.message).contains("other@example.net"));
+    assert!(!String::from_utf8_lossy(&reply.to_vec()).contains("other@example.net"));
 }
 
 #[test]
@@ -89,7 +89,8 @@ fn every_attempt_has_the_same_id_and_a_bounce_address_that_cannot_be_guessed() {
 #[test]
 fn bodies_and_attachments_come_back_as_they_were() {
     let reply = composed("Subject: x", &response());
-    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    let whole = reply.to_vec();
+    let parsed = MessageParser::new().parse(&whole).expect("parses");
     assert_eq!(parsed.body_text(0).expect("plain").replace("\r\n", "\n").trim_end(), response().plain.expect("set").trim_end());
     assert_eq!(parsed.body_html(0).expect("html").trim_end(), "<p>سلام</p>");
     let attachment = parsed.attachment(0).expect("attached");
@@ -101,7 +102,7 @@ fn bodies_and_attachments_come_back_as_they_were() {
 #[test]
 fn every_line_is_short_ascii_and_ends_with_crlf() {
     let reply = composed("Subject: x", &response());
-    for line in reply.message.split_inclusive(|&byte| byte == b'\n') {
+    for line in reply.to_vec().split_inclusive(|&byte| byte == b'\n') {
         assert!(line.ends_with(b"\r\n") && line.len() <= 1_000 && line.is_ascii(), "{:?}", String::from_utf8_lossy(line));
         assert!(!line[..line.len() - 2].contains(&b'\r'));
     }
@@ -118,7 +119,8 @@ fn only_the_parts_that_there_are_are_sent() {
             ..full
         };
         let reply = composed("Subject: x", &partial);
-        let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+        let whole = reply.to_vec();
+        let parsed = MessageParser::new().parse(&whole).expect("parses");
         parsed.root_part().content_type().map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default())).expect("typed")
     };
     assert_eq!(kind(true, false, false), "text/plain");
@@ -138,12 +140,14 @@ fn a_hostile_subject_is_only_text() {
         ("Subject:", "Re:"),
     ] {
         let reply = composed(header, &from_request);
-        let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+        let whole = reply.to_vec();
+        let parsed = MessageParser::new().parse(&whole).expect("parses");
         assert_eq!(parsed.subject(), Some(want), "{header}");
         assert!(parsed.bcc().is_none());
     }
     let long = composed(&format!("Subject: {}", "ä".repeat(5_000)), &from_request);
-    let parsed = MessageParser::new().parse(&long.message).expect("parses");
+    let whole = long.to_vec();
+    let parsed = MessageParser::new().parse(&whole).expect("parses");
     assert_eq!(parsed.subject().map(|subject| subject.chars().count()), Some(4 + SUBJECT_CHARS_MAX));
 }
 
@@ -169,7 +173,8 @@ fn bilingual() -> Response {
 fn a_translation_comes_first_and_the_own_text_after_it_in_every_part() {
     let response = bilingual();
     let reply = composed_in("Subject: x", &response, response.translations.first());
-    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    let whole = reply.to_vec();
+    let parsed = MessageParser::new().parse(&whole).expect("parses");
     assert_eq!(parsed.subject(), Some("پاسخ"));
     let plain = parsed.body_text(0).expect("plain").replace("\r\n", "\n");
     assert_eq!(plain, "سلام\n\n----------------------------------------\n\nhello\n");
@@ -186,14 +191,16 @@ fn a_translation_comes_first_and_the_own_text_after_it_in_every_part() {
 #[test]
 fn the_own_text_alone_is_marked_where_its_language_is_known() {
     let reply = composed("Subject: x", &bilingual());
-    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    let whole = reply.to_vec();
+    let parsed = MessageParser::new().parse(&whole).expect("parses");
     assert_eq!(parsed.subject(), Some("Answer"));
     assert_eq!(parsed.body_text(0).expect("plain").trim_end(), "hello");
     assert_eq!(parsed.body_html(0).expect("html").replace("\r\n", "\n").trim_end(), "<div lang=\"en\" dir=\"ltr\">\n<p>hello</p>\n</div>");
     assert_eq!(parsed.text_bodies().next().expect("plain").content_language().as_text(), Some("en"));
     let document = Response { html: Some("<!doctype html><html><p>hello</p></html>".into()), translations: Vec::new(), ..bilingual() };
     let reply = composed("Subject: x", &document);
-    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    let whole = reply.to_vec();
+    let parsed = MessageParser::new().parse(&whole).expect("parses");
     assert_eq!(parsed.body_html(0).expect("html").trim_end(), "<!doctype html><html><p>hello</p></html>", "a document has marks of its own");
     assert_eq!(parsed.html_bodies().next().expect("html").content_language().as_text(), Some("en"));
 }
@@ -206,13 +213,14 @@ fn a_translation_of_plain_text_without_files_is_one_part() {
     let reply = composed_in("Subject: x", &response, response.translations.first());
     let lines = header_lines(&reply);
     assert!(lines.iter().any(|line| line == "Content-Language: fa, en") && lines.iter().any(|line| line == "Subject: Answer"), "{lines:#?}");
-    let parsed = MessageParser::new().parse(&reply.message).expect("parses");
+    let whole = reply.to_vec();
+    let parsed = MessageParser::new().parse(&whole).expect("parses");
     assert!(parsed.body_text(0).expect("plain").starts_with("سلام") && parsed.parts.len() == 1);
 }
 
 #[test]
 fn a_response_of_unknown_language_goes_out_without_any_mark() {
-    let message = String::from_utf8(composed("Subject: x", &response()).message).expect("ASCII");
+    let message = String::from_utf8(composed("Subject: x", &response()).to_vec()).expect("ASCII");
     assert!(!message.contains("Content-Language"));
     let parsed = MessageParser::new().parse(message.as_bytes()).expect("parses");
     assert_eq!(parsed.body_html(0).expect("html").trim_end(), "<p>سلام</p>");

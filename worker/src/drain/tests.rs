@@ -200,7 +200,8 @@ async fn a_request_gets_every_reply_and_leaves_the_queue() {
 async fn a_request_is_answered_in_its_language_where_the_catalogue_has_it() {
     let (mark, marks) = std::sync::mpsc::channel();
     let ses = Scripted::new(Duration::ZERO, move |reply| {
-        let message = String::from_utf8_lossy(&reply.message);
+        let whole = reply.to_vec();
+        let message = String::from_utf8_lossy(&whole);
         let _ = mark.send(message.lines().find(|line| line.starts_with("Content-Language")).map(str::to_owned));
         Ok(Accepted)
     });

@@ -37,7 +37,7 @@ impl MaildirSender {
 impl Sender for MaildirSender {
     async fn send(&self, reply: &Reply) -> Result<Accepted, SendError> {
         let (temporary, target) = (self.dir.join("tmp").join(&reply.id), self.dir.join("new").join(&reply.id));
-        let message = reply.message.clone();
+        let message = reply.to_vec();
         let write = move || {
             let _ = std::fs::remove_file(&temporary); // of a worker that died while it wrote this reply
             durable::write_file(&temporary, &target, &message)

@@ -11,40 +11,40 @@ use aws_sdk_sesv2::{
     primitives::Blob,
     types::{Destination, EmailContent, RawMessage},
 };
-use replyfleet::aws::{Aws, Fault, fault};
+use replyfleet::{
+    aws::{Aws, Fault, fault},
+    settings::SesSettings,
+};
 
 use super::{Accepted, SendError, Sender};
 use crate::compose::Reply;
 
-/// How long one `SendEmail` may take; a 20 MB message leaves through a slow link in that time.
-const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// The account's SES.
 pub struct SesSender {
     client: Client,
-    configuration_set: Option<String>,
+    settings: SesSettings,
 }
 
 impl SesSender {
     /// Nothing is asked of SES yet.
-    pub fn new(aws: &Aws, configuration_set: Option<String>) -> Self {
+    pub fn new(aws: &Aws, settings: &SesSettings) -> Self {
         let mut limits = aws.config().timeout_config().map_or_else(Default::default, |limits| limits.to_builder());
-        limits.set_operation_attempt_timeout(Some(SEND_TIMEOUT));
+        limits.set_operation_attempt_timeout(Some(settings.timeout_s.duration()));
         let config = aws_sdk_sesv2::config::Builder::from(aws.config()).timeout_config(limits.build()).build();
-        Self { client: Client::from_conf(config), configuration_set }
+        Self { client: Client::from_conf(config), settings: settings.clone() }
     }
 }
 
 #[async_trait]
 impl Sender for SesSender {
     async fn send(&self, reply: &Reply) -> Result<Accepted, SendError> {
-        let raw = RawMessage::builder().data(Blob::new(reply.message.clone())).build().map_err(|error| SendError::Refused(error.to_string()))?;
+        let raw = RawMessage::builder().data(Blob::new(reply.to_vec())).build().map_err(|error| SendError::Refused(error.to_string()))?;
         let call = self
             .client
             .send_email()
             .destination(Destination::builder().to_addresses(&reply.rcpt_to).build())
             .content(EmailContent::builder().raw(raw).build())
-            .set_configuration_set_name(self.configuration_set.clone());
+            .set_configuration_set_name(self.settings.configuration_set.clone());
         match call.send().await {
             Ok(_) => Ok(Accepted),
             Err(error) => Err(send_error(&error)),
@@ -57,7 +57,11 @@ impl Sender for SesSender {
     }
 
     fn timeout(&self) -> Duration {
-        SEND_TIMEOUT
+        self.settings.timeout_s.duration()
+    }
+
+    fn message_bytes_max(&self) -> Option<usize> {
+        Some(self.settings.message_bytes_max.get())
     }
 }
 

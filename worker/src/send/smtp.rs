@@ -62,7 +62,7 @@ impl SmtpSender {
     pub fn new(settings: &SmtpSettings) -> Result<Self, String> {
         let tls = match settings.tls {
             SmtpTls::None => None,
-            SmtpTls::Starttls | SmtpTls::Implicit => Some(tls_parameters(settings)?),
+            SmtpTls::Encrypt | SmtpTls::Starttls | SmtpTls::Implicit => Some(tls_parameters(settings)?),
         };
         if settings.user.is_some() && settings.password().is_none() {
             return Err(format!("user: needs a password in the environment's {ENV_SMTP_PASSWORD}"));
@@ -145,7 +145,8 @@ impl SmtpSender {
         phase(deadline, connection.command(Rcpt::new(rcpt_to, Vec::new()))).await.map_err(|error| error.before_data("RCPT"))?;
         phase(deadline, connection.command(Data)).await.map_err(|error| error.before_data("DATA"))?;
         // lettre ends the message with CRLF and the dot: with the message's own last CRLF it would grow by a line.
-        let message = reply.message.strip_suffix(b"\r\n").unwrap_or(&reply.message);
+        let message = reply.to_vec();
+        let message = message.strip_suffix(b"\r\n").unwrap_or(&message);
         phase(deadline, connection.message(message)).await.map_err(Phase::after_data)?;
         Ok(Accepted)
     }

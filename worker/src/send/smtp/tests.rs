@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::compose::{Body, Segment};
 
 /// What the server does at one point of the dialogue.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,8 +115,10 @@ fn sender(port: u16, tls: &str) -> SmtpSender {
 }
 
 fn reply() -> Reply {
-    let message = b"Subject: x\r\n\r\n.a line with a dot\r\nend\r\n".to_vec();
-    Reply { id: "1.0".into(), mail_from: "bounces+t@example.com".into(), rcpt_to: "a@example.org".into(), message }
+    let lines = b".a line with a dot\r\nend\r\n".to_vec();
+    let body = Arc::new(Body::new(String::new(), vec![Arc::new(Segment::new(lines))]));
+    let head = b"Subject: x\r\n\r\n".to_vec();
+    Reply { id: "1.0".into(), mail_from: "bounces+t@example.com".into(), rcpt_to: "a@example.org".into(), head, body }
 }
 
 #[tokio::test]
