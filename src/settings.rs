@@ -345,6 +345,9 @@ pub struct ReplySettings {
     pub subject: String,
     /// Where bounces go: `LOCAL@DOMAIN`, sent as `LOCAL+TOKEN@DOMAIN` with a token for each reply.
     pub bounce_address: String,
+    /// Whether MAIL FROM is empty instead (RFC 3834 §3.3); no bounce comes back then. SES has its own MAIL FROM.
+    #[serde(default)]
+    pub null_sender: bool,
 }
 
 fn default_subject() -> String {

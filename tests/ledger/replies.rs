@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use replyfleet::clock::UnixMillis;
-use replyfleet_worker::ledger::{AMBIGUOUS_TRIES_MAX, Attempt, Claim, Ledger, Progress, ReplyState, Try};
+use replyfleet_worker::ledger::{AMBIGUOUS_TRIES_MAX, Attempt, Claim, Ledger, Progress, ReplyState, Try, Withdrawn};
 
 use crate::bed::{Ask, Bed, T0};
 
@@ -16,7 +16,7 @@ promises! {
     ambiguous_tries_are_bounded_and_definite_failures_are_not,
     a_result_that_is_recorded_twice_counts_once,
     a_worker_whose_claim_ran_out_has_no_say_but_for_what_it_sent,
-    a_reply_that_is_withdrawn_is_refused_unless_it_may_have_been_sent,
+    a_reply_that_is_withdrawn_ends_unless_it_may_have_been_sent,
     what_is_too_old_expires_unless_a_worker_holds_it,
 }
 
@@ -117,12 +117,13 @@ async fn a_worker_whose_claim_ran_out_has_no_say_but_for_what_it_sent(bed: &Bed)
     assert_eq!(record(&ledger, second, Try::NotSent).await, ReplyState::Sent);
 }
 
-async fn a_reply_that_is_withdrawn_is_refused_unless_it_may_have_been_sent(bed: &Bed) {
+async fn a_reply_that_is_withdrawn_ends_unless_it_may_have_been_sent(bed: &Bed) {
     let ledger = admitted(bed).await;
-    assert_eq!(ledger.withdraw("k1", 1, T0).await.expect("withdrawn"), ReplyState::Refused);
+    assert_eq!(ledger.withdraw("k1", 1, Withdrawn::Refused, T0).await.expect("withdrawn"), ReplyState::Refused);
+    assert_eq!(ledger.withdraw("k1", 1, Withdrawn::TooBig, T0).await.expect("ended"), ReplyState::Refused, "it has ended before");
     claimed(&ledger, 0, T0).await;
-    assert_eq!(ledger.withdraw("k1", 0, T0).await.expect("held"), ReplyState::Claimed);
-    assert_eq!(ledger.withdraw("k1", 0, T0 + HOLD).await.expect("abandoned"), ReplyState::Uncertain);
+    assert_eq!(ledger.withdraw("k1", 0, Withdrawn::TooBig, T0).await.expect("held"), ReplyState::Claimed);
+    assert_eq!(ledger.withdraw("k1", 0, Withdrawn::TooBig, T0 + HOLD).await.expect("abandoned"), ReplyState::Uncertain);
     assert!(ledger.recall("k1").await.expect("recall").expect("known").is_settled());
 }
 

@@ -6,9 +6,10 @@
 //!     "attachments": [["bucket", "key", "name.apk"]],
 //!     "send_method": "SMTP" } ]
 //! ```
-//! `body` may also be one string; `attachments` may be null or left out. Several entries for one address are sent in
-//! their order. Fields that may be added: `subject` (a fixed text), `subject_from_request` (true: `Re: ` and the request's
-//! own subject, sanitised), `trust` (`"small"` or `"full"`: how far a sender must be proven to get it; with attachments
+//! `body` may also be one string; `attachments` may be null or left out, and each may have its content's SHA-256 as a fourth
+//! element: no other content is sent then. Several entries for one address are sent in their order. Fields that may be
+//! added: `subject` (a fixed text), `subject_from_request` (true: `Re: ` and the request's own subject, sanitised),
+//! `reply_to` (true: answers to the reply go to the address that was asked, with its +tag), `trust` (`"small"` or `"full"`: how far a sender must be proven to get it; with attachments
 //! `"full"` if it does not say), `lang` (the language of the body, BCP 47), and `translations`:
 //!
 //! ```json
@@ -66,6 +67,8 @@ pub struct Response {
     pub send_method: SendMethod,
     /// The Subject.
     pub subject: Subject,
+    /// Whether answers to the reply go to the address that was asked, with its +tag, rather than to `address`.
+    pub is_reply_to: bool,
     /// How far a sender must be proven to get it: [`Trust::Small`] or [`Trust::Full`].
     pub needs: Trust,
     /// The language of the body, if the catalogue says it.
@@ -114,8 +117,10 @@ pub enum Subject {
 pub struct Attachment {
     /// Where it lies.
     pub object: ObjectName,
-    /// What it is called in the mail.
+    /// What it is called in the mail, unless its provider wants another name.
     pub file_name: String,
+    /// The SHA-256 that its content must have, in lower-case hexadecimal, if the catalogue says so.
+    pub sha256: Option<String>,
 }
 
 /// All responses.

@@ -1,21 +1,17 @@
-//! From a response to the bytes of one reply. No I/O, no clock: time and attachments are given.
+//! From a rendered body to one reply: the header block that is its own. No I/O, no clock: time and signatures are given.
 //!
-//! `multipart/mixed( multipart/alternative( text/plain, text/html ), attachments )`, only the parts that there are.
 //! Nothing that the requester wrote is in a reply, but for the ids of its thread, which are checked before, and the
 //! subject where the catalogue asks for it, which is stripped of everything that could act.
 
-mod body;
 mod canonical;
+pub mod file_name;
+pub mod render;
 pub mod reply;
+mod text;
 
 use std::sync::Arc;
 
-use body::body;
-use bytes::Bytes;
-use mail_builder::{
-    MessageBuilder,
-    headers::{HeaderType, address::Address as HeaderAddress, date::Date, raw::Raw, text::Text},
-};
+use mail_builder::headers::{Header, HeaderType, address::Address as HeaderAddress, date::Date, raw::Raw, text::Text};
 use replyfleet::{clock::UnixMillis, keyed::Secret};
 
 pub use reply::{Body, Reply, Segment};
@@ -28,6 +24,9 @@ use crate::{
 
 /// Code points of the request's subject that are taken over.
 const SUBJECT_CHARS_MAX: usize = 256;
+/// Bytes that a header with a signature of each algorithm rarely exceeds.
+const HEAD_BYTES: usize = 2_048;
+const MIME_VERSION: &str = "1.0";
 /// Hexadecimal characters of a VERP token (96 bits: not to be guessed).
 const TOKEN_CHARS: usize = 24;
 
@@ -40,6 +39,8 @@ pub struct Letterhead {
     pub subject: String,
     /// Where bounces go.
     pub bounce: Address,
+    /// Whether MAIL FROM is empty instead (RFC 3834 §3.3): no bounce comes back at all.
+    pub is_null_sender: bool,
     /// Makes the token in the bounce address.
     pub secret: Secret,
 }
@@ -48,56 +49,77 @@ pub struct Letterhead {
 pub struct Recipient<'a> {
     /// The request's From: the address that was checked.
     pub to: &'a Address,
+    /// RCPT TO of the request: the address that was asked, with its +tag.
+    pub asked: &'a str,
     /// The request.
     pub request: &'a Request,
     /// Its key.
     pub request_key: &'a str,
 }
 
-/// Composes the reply number `index` of a request: `response`, after its `translation` if one was chosen. `attachments` are the contents of `response.attachments`, in order.
+/// Composes the reply number `index` of a request: the header for `body`, which [`render::render`] made of `response`, after
+/// its `translation` if one was chosen. `sign` is given the whole header, and returns the fields that sign it and the body.
 pub fn compose(
     letterhead: &Letterhead,
     recipient: &Recipient<'_>,
     index: usize,
-    response: &Response,
-    translation: Option<&Translation>,
-    attachments: &[Bytes],
+    (response, translation): (&Response, Option<&Translation>),
+    body: Arc<Body>,
     now: UnixMillis,
+    sign: impl FnOnce(&str, &[u8], &Body) -> Vec<u8>,
 ) -> Reply {
     let id = format!("{}.{index}", &recipient.request_key[..recipient.request_key.len().min(32)]);
     let domain = response.address.rsplit_once('@').map_or("", |(_, domain)| domain);
-    let token = letterhead.secret.hash("verp", &[recipient.request_key, &index.to_string()]);
     let to = recipient.to.for_transport();
 
-    let from = HeaderAddress::new_address(Some(letterhead.from_name.as_str()).filter(|name| !name.is_empty()), response.address.as_str());
+    let mut fields = Vec::with_capacity(HEAD_BYTES);
+    let mut field = |name: &str, value: HeaderType<'_>| {
+        fields.extend_from_slice(name.as_bytes());
+        fields.extend_from_slice(b": ");
+        value.write_header(&mut fields, name.len() + 2);
+    };
+    let from_name = Some(letterhead.from_name.as_str()).filter(|name| !name.is_empty());
+    field("From", HeaderAddress::new_address(from_name, response.address.as_str()).into());
     // The local part may be UTF-8 (RFC 6532): written as it is, it is what was checked.
-    let mut message = MessageBuilder::new()
-        .header("From", from)
-        .header("To", raw(&to))
-        .header("Subject", Text::new(subject(letterhead, recipient.request, response, translation)));
-    message =
-        message.header("Date", Date::new(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX))).header("Message-ID", raw(&format!("<{id}@{domain}>")));
+    field("To", raw(&to));
+    if response.is_reply_to {
+        let asked = Address::parse(recipient.asked).map_or_else(|| response.address.clone(), |asked| asked.for_transport());
+        field("Reply-To", raw(&asked));
+    }
+    field("Subject", Text::new(subject(letterhead, recipient.request, response, translation)).into());
+    field("Date", Date::new(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX)).into());
+    field("Message-ID", raw(&format!("<{id}@{domain}>")));
     if let Some(in_reply_to) = &recipient.request.message_id {
-        message = message.header("In-Reply-To", raw(in_reply_to)).header("References", raw(&references(recipient.request, in_reply_to)));
+        field("In-Reply-To", raw(in_reply_to));
+        field("References", raw(&references(recipient.request, in_reply_to)));
     }
     // RFC 3834 §5 and Exchange's own field; and our mark, by which we know a mail that was with us.
-    message = message
-        .header("Auto-Submitted", raw("auto-replied"))
-        .header("X-Auto-Response-Suppress", raw("All"))
-        .header("X-Loop", raw(&response.address))
-        .header("MIME-Version", raw("1.0"))
-        .body(body(response, translation, attachments));
-    // Unwrap: writing to a Vec cannot fail.
-    let mut head = message.write_to_vec().expect("a Vec takes every byte");
-    // Unwrap: every mail has an empty line after its header.
-    let end = head.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an empty line") + 4;
-    let shared = head.split_off(end);
-    Reply {
-        mail_from: format!("{}+{}@{}", letterhead.bounce.local(), &token[..TOKEN_CHARS], letterhead.bounce.ascii_domain()),
-        rcpt_to: to,
-        id,
-        head,
-        body: Arc::new(Body::new(String::new(), vec![Arc::new(Segment::new(shared))])),
+    field("Auto-Submitted", raw("auto-replied"));
+    field("X-Auto-Response-Suppress", raw("All"));
+    field("X-Loop", raw(&response.address));
+    field("MIME-Version", raw(MIME_VERSION));
+    let version_at = fields.len() - MIME_VERSION.len() - 2;
+    fields.extend_from_slice(body.fields().as_bytes());
+
+    let mut head = sign(domain, &fields, &body);
+    let version_at = head.len() + version_at;
+    head.append(&mut fields);
+    head.extend_from_slice(b"\r\n");
+    // For who needs the mail in base64. White space before a value means nothing, in relaxed canonicalization either.
+    while !head.len().is_multiple_of(reply::BASE64_GROUP) {
+        head.insert(version_at, b' ');
+    }
+    Reply { mail_from: letterhead.mail_from(recipient.request_key, index), rcpt_to: to, id, head, body }
+}
+
+impl Letterhead {
+    /// MAIL FROM of a reply: the bounce address with a token that only we can make, or nothing.
+    fn mail_from(&self, request_key: &str, index: usize) -> String {
+        if self.is_null_sender {
+            return String::new();
+        }
+        let token = self.secret.hash("verp", &[request_key, &index.to_string()]);
+        format!("{}+{}@{}", self.bounce.local(), &token[..TOKEN_CHARS], self.bounce.ascii_domain())
     }
 }
 

@@ -146,22 +146,15 @@ impl Judge {
         &self.policy
     }
 
-    /// What the operator's switches say now of an answer to `to` for mail to `rcpt_to`: what is admitted can still be stopped.
-    /// As long as DNS does not say whether a provider that is switched takes its mail, the answer waits.
-    pub async fn switched_now(&self, switches: &Switches, rcpt_to: &str, to: &Address) -> State {
-        let address = Address::parse(rcpt_to).map(|address| switches.address(&address)).unwrap_or_default();
-        if switches.providers.is_empty() {
-            return switches.all.max(address);
+    /// The hosts that take mail for a recipient, the most preferred first; none where no name server is asked or his domain
+    /// has none. `None` as long as DNS does not say.
+    pub async fn mail_hosts(&self, to: &Address) -> Option<Vec<String>> {
+        let Some(authenticator) = &self.authenticator else { return Some(Vec::new()) };
+        match authenticator.mail_hosts(&to.ascii_domain()).await {
+            Ok(found) => Some(found.hosts),
+            Err(DomainFault::CannotTakeMail(_)) => Some(Vec::new()),
+            Err(DomainFault::Temporary) => None,
         }
-        let provider = match &self.authenticator {
-            None => switches.provider(&to.ascii_domain(), &[]),
-            Some(authenticator) => match authenticator.mail_hosts(&to.ascii_domain()).await {
-                Ok(found) => switches.provider(&to.ascii_domain(), &found.hosts),
-                Err(DomainFault::CannotTakeMail(_)) => switches.provider(&to.ascii_domain(), &[]),
-                Err(DomainFault::Temporary) => State::Hold,
-            },
-        };
-        switches.all.max(address).max(provider)
     }
 
     /// Whether the name server answers, for `replyfleet check`. `domain` is one that we know.

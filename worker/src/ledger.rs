@@ -40,7 +40,7 @@ pub use self::{
     fleet::{Census, SEEN_WITHIN, Tally, WorkerRow},
     forget::{Forgotten, RETENTION},
     lists::{ListEntry, ListEntryError, ListKind, ListReason, Listed},
-    reply::{AMBIGUOUS_TRIES_MAX, Attempt, Claim, ReplyRow, ReplyState, Try},
+    reply::{AMBIGUOUS_TRIES_MAX, Attempt, Claim, ReplyRow, ReplyState, Try, Withdrawn},
 };
 use self::{
     database::{Access, retried},

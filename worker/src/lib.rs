@@ -27,7 +27,11 @@ pub mod language;
 pub mod script;
 
 pub mod attachments;
+mod bodies;
 pub mod compose;
+pub mod composer;
+mod pace;
+pub mod provider;
 pub mod send;
 
 pub mod outcome;

@@ -39,6 +39,8 @@ pub enum Wait {
     Switch,
     /// A next hop that will take a reply.
     Sender,
+    /// Its turn, as long as that may take: replies leave at a rate.
+    Pace(Duration),
     /// Another worker's claim on a reply to run out.
     Claim,
     /// This worker is stopping and has not begun with it.
@@ -101,6 +103,8 @@ impl Outcome {
             Outcome::Duplicate => row(Settlement::Delete, Level::INFO, "duplicate", ""),
             Outcome::Ignored(reason) => row(Settlement::Delete, Level::INFO, "ignored", reason.word()),
             Outcome::Retry(wait @ Wait::Stopping) => row(Settlement::Release(Duration::ZERO), Level::INFO, "retry", wait.word()),
+            // Nothing is wrong, and it is told exactly when to come.
+            Outcome::Retry(wait @ Wait::Pace(away)) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
             Outcome::Retry(wait) => row(Settlement::Release(retry_delay(receive_count)), Level::WARN, "retry", wait.word()),
             Outcome::Parked(park) => row(Settlement::Park(park.word()), Level::ERROR, "parked", park.word()),
         }
@@ -122,6 +126,7 @@ impl Wait {
             Wait::Dns => "dns",
             Wait::Switch => "switch",
             Wait::Sender => "sender",
+            Wait::Pace(_) => "pace",
             Wait::Claim => "claim",
             Wait::Stopping => "stopping",
         }

@@ -1,10 +1,10 @@
 //! The heart: one delivery in, one outcome out. The steps are those of the message's way, in order; each is a small
-//! function, and each failure says what follows from it ([`Stop`]).
+//! function, and each failure says what follows from it ([`Stop`]). The last ones, which each reply goes by itself, are in
+//! [`reply`].
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod reply;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use replyfleet::{
@@ -17,43 +17,33 @@ use replyfleet::{
 
 use crate::{
     address::Address,
-    attachments::Attachments,
     catalogue::{Catalogue, Response, keeper::CatalogueKeeper},
-    compose::{Letterhead, Recipient, compose},
+    composer::Composer,
     judge::{End, Hearing, Judge, Judgement},
-    language,
-    ledger::{Application, Attempt, Claim, Ledger, LedgerError, Progress, ReplyState, Try, Verdict},
+    ledger::{Application, Ledger, LedgerError, Progress, ReplyState, Verdict},
     metrics::Metrics,
     outcome::{Outcome, Park, Wait},
+    pace::Pace,
     reason::Reason,
     request::{self, Request},
     screen::Seen,
-    send::{SendError, Senders},
-    switches::{State, keeper::SwitchKeeper},
+    send::Senders,
+    switches::keeper::SwitchKeeper,
 };
 
 /// Receives after which an object that is missing or cut is believed to stay so.
 const FETCH_RECEIVES_MAX: u32 = 5;
-/// How much longer a claim holds than its send may take: composing, and the record afterwards.
-const CLAIM_GRACE: Duration = Duration::from_secs(10);
-/// How much longer than its own time a send may take before it is given up. Less than [`CLAIM_GRACE`].
-const SEND_GRACE: Duration = Duration::from_secs(5);
-/// Tries to record what came of a send before the claim is left to run out.
-const RECORD_TRIES_MAX: u32 = 5;
-/// Between them.
-const RECORD_PAUSE: Duration = Duration::from_millis(200);
-
 /// Everything that answering needs.
 pub(crate) struct Responder {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) catalogue: Arc<CatalogueKeeper>,
-    pub(crate) attachments: Attachments,
+    pub(crate) composer: Composer,
+    pub(crate) pace: Arc<Pace>,
     pub(crate) ledger: Ledger,
     pub(crate) senders: Senders,
     pub(crate) judge: Judge,
     pub(crate) switches: Arc<SwitchKeeper>,
-    pub(crate) letterhead: Letterhead,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) mail_bytes_max: usize,
     pub(crate) age_max: Duration,
@@ -199,7 +189,7 @@ impl Responder {
         drop(mail); // replies may take long, and need nothing of it
         account.replies = states(&progress);
         account.granted = progress.granted.word();
-        self.reply_all(&case, &progress, &mut account.replies).await
+        self.reply_all(&case, &progress, delivery.receive_count == 1, &mut account.replies).await
     }
 
     /// What the ledger knows: the request has ended before, its time has run out meanwhile, or it has begun, and then its
@@ -298,85 +288,6 @@ impl Responder {
         match progress.verdict {
             Verdict::Answer => Ok(progress),
             Verdict::Ignore(reason) => Err(Stop::Ignore(reason)),
-        }
-    }
-
-    /// Every reply that is not terminal yet, in order.
-    async fn reply_all(&self, case: &Case<'_>, progress: &Progress, replies: &mut [ReplyState]) -> Result<Outcome, Stop> {
-        let mut waits_for = None;
-        for (index, state) in replies.iter_mut().enumerate().filter(|(_, state)| !state.is_terminal()) {
-            match self.reply(case, progress, index).await? {
-                Ok(new) => *state = new,
-                Err(wait) => waits_for = Some(wait),
-            }
-        }
-        Ok(waits_for.map_or_else(|| Outcome::of_replies(replies, false), Outcome::Retry))
-    }
-
-    /// One reply: prepare, claim, compose, send, record. Its failure, which says what it waits for, is its own and leaves
-    /// the other replies alone; only a ledger that does not answer stops them all.
-    async fn reply(&self, case: &Case<'_>, progress: &Progress, index: usize) -> Result<Result<ReplyState, Wait>, Stop> {
-        let key = &case.facts.request_key;
-        let Some(response) = case.promised(progress, index) else {
-            return Ok(Ok(self.ledger.withdraw(key, index, self.clock.now()).await?));
-        };
-        let switches = self.switches.current();
-        match self.judge.switched_now(&switches, &case.facts.rcpt_to, case.to).await {
-            State::Hold => return Ok(Err(Wait::Switch)),
-            State::On if switches.has_attachments || response.attachments.is_empty() => {}
-            State::On | State::Off => return Ok(Ok(self.ledger.withdraw(key, index, self.clock.now()).await?)),
-        }
-        let Some(attachments) = self.prepare(response).await else { return Ok(Err(Wait::Store)) };
-        let Some(sender) = self.senders.get(&response.send_method) else { return Ok(Err(Wait::Sender)) };
-        let attempt = match self.ledger.claim(key, index, self.clock.now(), sender.timeout() + CLAIM_GRACE).await? {
-            Claim::Granted(attempt) => attempt,
-            Claim::Settled(state) => return Ok(Ok(state)),
-            Claim::Held(_) => return Ok(Ok(ReplyState::Claimed)),
-        };
-        let recipient = Recipient { to: case.to, request: case.request, request_key: key };
-        let translation = language::choose(response, &case.facts.rcpt_to, case.request);
-        let reply = compose(&self.letterhead, &recipient, index, response, translation, &attachments, self.clock.now());
-        let start = Instant::now();
-        // The senders keep their own time; this one is for a disk that hangs. What comes after it is not known.
-        let sent = tokio::time::timeout(sender.timeout() + SEND_GRACE, sender.send(&reply)).await;
-        let sent = sent.unwrap_or_else(|_| Err(SendError::Uncertain("time-out".into())));
-        self.metrics.tried(key, index, response.send_method.word(), sent.as_ref().err(), start.elapsed());
-        let result = match sent {
-            Ok(_) => Try::Sent,
-            Err(SendError::Refused(_)) => Try::Refused,
-            Err(SendError::NotSent(_)) => Try::NotSent,
-            Err(SendError::Uncertain(_)) => Try::Ambiguous,
-        };
-        Ok(Ok(self.record(key, index, attempt, result).await?))
-    }
-
-    /// The attachments' contents; `None` if one cannot be had now, which delays this reply only.
-    async fn prepare(&self, response: &Response) -> Option<Vec<Bytes>> {
-        let mut contents = Vec::with_capacity(response.attachments.len());
-        for attachment in &response.attachments {
-            match self.attachments.get(&attachment.object).await {
-                Ok(content) => contents.push(content),
-                Err(error) => {
-                    tracing::error!(object = %attachment.object, error = %error, "an attachment cannot be had; replies with it wait");
-                    return None;
-                }
-            }
-        }
-        Some(contents)
-    }
-
-    /// Records a result, more than once if need be: a "sent" that is lost here may become a second copy.
-    async fn record(&self, key: &str, index: usize, attempt: Attempt, result: Try) -> Result<ReplyState, LedgerError> {
-        let mut tries = 1;
-        loop {
-            match self.ledger.record(key, index, attempt, result).await {
-                Err(error) if tries < RECORD_TRIES_MAX => {
-                    tracing::warn!(error = %error, tries, "a result cannot be recorded yet");
-                    tokio::time::sleep(RECORD_PAUSE * 2_u32.pow(tries)).await;
-                    tries += 1;
-                }
-                recorded => return recorded,
-            }
         }
     }
 }

@@ -27,6 +27,9 @@ pub enum SendError {
     /// It surely has not been taken; try again.
     #[error("not sent: {0}")]
     NotSent(String),
+    /// It surely has not been taken, because we send too fast; slow down, and try again.
+    #[error("throttled: {0}")]
+    Throttled(String),
     /// It may have been taken: the connection was lost, or time ran out, after the last byte may have left.
     #[error("uncertain: {0}")]
     Uncertain(String),
@@ -43,6 +46,11 @@ pub trait Sender: Send + Sync {
 
     /// The longest that [`Sender::send`] takes.
     fn timeout(&self) -> Duration;
+
+    /// How many replies a second the whole fleet may send by it, if there is a limit that can be found out now.
+    async fn rate_max(&self) -> Option<f64> {
+        None
+    }
 
     /// The largest mail that the next hop takes, in bytes, as far as that is known.
     fn message_bytes_max(&self) -> Option<usize> {

@@ -212,6 +212,19 @@ impl Switches {
         self.addresses.get(&responder.without_tag()).copied().unwrap_or_default()
     }
 
+    /// What holds now for an answer to `domain`, whose `mail_hosts` are known unless DNS does not answer, to mail for
+    /// `rcpt_to`: what is admitted can still be stopped. As long as DNS does not say whether a provider that is switched
+    /// takes its mail, the answer waits.
+    pub fn of_answer(&self, rcpt_to: &str, domain: &str, mail_hosts: Option<&[String]>) -> State {
+        let address = Address::parse(rcpt_to).map(|address| self.address(&address)).unwrap_or_default();
+        let provider = match mail_hosts {
+            _ if self.providers.is_empty() => State::On,
+            Some(hosts) => self.provider(domain, hosts),
+            None => State::Hold,
+        };
+        self.all.max(address).max(provider)
+    }
+
     /// What holds for the provider of a sender, known by the sender's domain (an A-label) or by the hosts that take its
     /// mail. The strictest holds.
     pub fn provider(&self, domain: &str, mail_hosts: &[String]) -> State {

@@ -7,20 +7,23 @@ use replyfleet::{
     durable,
     envelope::CLAIM_CHECK_PREFIX,
     ground::{Ground, GroundError},
-    settings::{AuthenticationMode, QueueUrl, Settings, SettingsError},
+    settings::{AuthenticationMode, QueueUrl, SenderSettings, Settings, SettingsError},
     store::{ObjectName, Store},
 };
 use tokio::sync::watch;
 
 use crate::{
-    attachments::Attachments,
-    catalogue::keeper::{CatalogueKeeper, KeeperError},
-    compose::Letterhead,
+    catalogue::{
+        SendMethod,
+        keeper::{CatalogueKeeper, KeeperError},
+    },
+    composer::Composer,
     crypto,
     drain::Drain,
     judge::Judge,
     ledger::{Ledger, LedgerError},
     metrics::Metrics,
+    pace::{Lane, Pace, keeper::PaceKeeper},
     respond::Responder,
     send::{self, Senders},
     switches::keeper::{LOOK_EVERY, SwitchKeeper},
@@ -57,6 +60,7 @@ pub struct Worker {
     drain: Drain,
     catalogue: Arc<CatalogueKeeper>,
     switches: Arc<SwitchKeeper>,
+    paces: PaceKeeper,
     ledger: Ledger,
     metrics: Arc<Metrics>,
     refresh: Duration,
@@ -91,19 +95,17 @@ impl Worker {
         let attachments_after = settings.shedding.attachments_after_s.map(|after| after.duration());
         let switches = Arc::new(SwitchKeeper::open(ledger.clone(), Arc::clone(&clock), attachments_after).await?);
 
+        let pace = Arc::new(Pace::new(rates(settings)));
+        let paces = PaceKeeper { pace: Arc::clone(&pace), senders: senders.clone(), ledger: ledger.clone(), clock: Arc::clone(&clock) };
+
         let responder = Responder {
             store: Arc::clone(&ground.store),
             clock: Arc::clone(&clock),
             catalogue: Arc::clone(&catalogue),
-            attachments: Attachments::new(Arc::clone(&ground.store), cache_dir, refresh),
+            composer: Composer::open(settings, Arc::clone(&ground.store), cache_dir).map_err(OpenError::Value)?,
+            pace: Arc::clone(&pace),
             ledger: ledger.clone(),
-            senders,
-            letterhead: Letterhead {
-                from_name: settings.reply.from_name.clone(),
-                subject: settings.reply.subject.clone(),
-                bounce: judge.policy().bounce().clone(),
-                secret,
-            },
+            senders: senders.clone(),
             judge,
             switches: Arc::clone(&switches),
             metrics: Arc::clone(&metrics),
@@ -133,6 +135,7 @@ impl Worker {
             drain,
             catalogue,
             switches,
+            paces,
             ledger,
             metrics,
             refresh,
@@ -150,15 +153,30 @@ impl Worker {
     pub async fn run(self, stop: watch::Receiver<bool>) -> bool {
         let (switches, catalogue) = (self.switches, Arc::clone(&self.catalogue));
         let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics, self.look_every).await });
+        let pacer = tokio::spawn(self.paces.keep_current(self.look_every));
         let refresher = tokio::spawn(async move { self.catalogue.keep_current(self.refresh).await });
         let clock = Arc::clone(&self.drain.clock);
         let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.responder.store), self.claim_check_bucket));
         let is_finished = self.drain.run(stop).await;
         switcher.abort();
+        pacer.abort();
         refresher.abort();
         forgetter.abort();
         is_finished
     }
+}
+
+/// The rates that the settings know, per second of the whole fleet.
+fn rates(settings: &Settings) -> Vec<(Lane, f64)> {
+    let domains = settings.rates.domains.iter().map(|(domain, rate)| (Lane::Domain(domain.clone()), rate.per_second()));
+    let providers = settings.providers.iter().filter_map(|provider| Some((Lane::Provider(provider.name.clone()), provider.rate?.per_second())));
+    let senders = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
+    let senders = senders.into_iter().filter_map(|(method, sender)| match sender.as_ref()? {
+        SenderSettings::Ses(ses) => Some((Lane::Sender(method), ses.rate?.per_second())),
+        SenderSettings::Smtp(smtp) => Some((Lane::Sender(method), smtp.rate?.per_second())),
+        SenderSettings::Maildir { .. } => None,
+    });
+    domains.chain(providers).chain(senders).collect()
 }
 
 /// Where the catalogue lies.

@@ -26,7 +26,7 @@ const FILE_NAME_CHARS_MAX: usize = 200;
 /// Characters of a fixed Subject.
 const SUBJECT_CHARS_MAX: usize = 256;
 
-const FIELDS: &str = "email_addr, body, attachments, send_method, subject, subject_from_request, trust, lang, translations";
+const FIELDS: &str = "email_addr, body, attachments, send_method, subject, subject_from_request, reply_to, trust, lang, translations";
 
 /// The entries of `text`.
 pub(super) fn responses(text: &str, available: &[SendMethod]) -> Result<Vec<Response>, CatalogueError> {
@@ -53,7 +53,7 @@ impl Entry<'_> {
         let fields: Fields<'_> = serde_json::from_str(self.raw).map_err(|error| self.source.json_error(self.raw, &error, Some(self.number), None))?;
         let (mut address, mut body, mut attachments, mut send_method) = (None, None, Vec::new(), None);
         let (mut subject, mut is_from_request, mut needs) = (None, false, None);
-        let (mut lang, mut translations) = (None, None);
+        let (mut lang, mut translations, mut is_reply_to) = (None, None, false);
         for (index, (name, value)) in fields.0.iter().enumerate() {
             let value = Field { entry: self, name, raw: value.get() };
             if fields.0[..index].iter().any(|(earlier, _)| earlier == name) {
@@ -67,6 +67,7 @@ impl Entry<'_> {
                 "subject" => subject = Some(value.subject()?),
                 "trust" => needs = Some(value.trust()?),
                 "subject_from_request" => is_from_request = value.parse("true or false")?,
+                "reply_to" => is_reply_to = value.parse("true or false")?,
                 "lang" => lang = Some(value.lang()?),
                 "translations" => translations = Some(value),
                 _ => return Err(value.error(&format!("is not a field of the catalogue; these are: {FIELDS}"))),
@@ -96,6 +97,7 @@ impl Entry<'_> {
             attachments,
             send_method: send_method.ok_or_else(|| missing("send_method"))?,
             subject,
+            is_reply_to,
             needs,
             lang,
             translations,
@@ -160,20 +162,30 @@ impl Field<'_> {
     }
 
     fn attachments(&self) -> Result<Vec<Attachment>, CatalogueError> {
-        let list: Option<Vec<(String, String, String)>> = self.parse("null or a list of [bucket, key, file name]")?;
+        let expected = "null or a list of [bucket, key, file name] or [bucket, key, file name, SHA-256]";
+        let list: Option<Vec<Vec<String>>> = self.parse(expected)?;
         let list = list.unwrap_or_default();
         if list.len() > ATTACHMENTS_MAX {
             return Err(self.error(&format!("has more than {ATTACHMENTS_MAX} attachments")));
         }
-        let attachment = |(bucket, key, file_name): (String, String, String)| {
-            let object = ObjectName::new(&bucket, &key).map_err(|text| self.error(&text))?;
+        let attachment = |words: Vec<String>| {
+            let (bucket, key, file_name, sha256) = match words.as_slice() {
+                [bucket, key, file_name] => (bucket, key, file_name, None),
+                [bucket, key, file_name, sha256] => (bucket, key, file_name, Some(sha256)),
+                _ => return Err(self.error(&format!("must be {expected}"))),
+            };
+            let object = ObjectName::new(bucket, key).map_err(|text| self.error(&text))?;
             let is_name = !file_name.is_empty() && file_name.chars().count() <= FILE_NAME_CHARS_MAX && !file_name.contains(is_unfit_for_name);
             if !is_name {
                 return Err(self.error(&format!(
                     "{file_name:?} must be a file name of 1 to {FILE_NAME_CHARS_MAX} characters without / \\ \" and control characters"
                 )));
             }
-            Ok(Attachment { object, file_name })
+            let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            if let Some(sha256) = sha256.filter(|text| !is_digest(text)) {
+                return Err(self.error(&format!("{sha256:?} must be a SHA-256 as sha256sum prints it: 64 digits and letters from a to f")));
+            }
+            Ok(Attachment { object, file_name: file_name.clone(), sha256: sha256.cloned() })
         };
         list.into_iter().map(attachment).collect()
     }

@@ -2,7 +2,10 @@
 
 use mail_parser::{MessageParser, MimeHeaders};
 
-use super::*;
+use super::{
+    render::{File, encoded, render},
+    *,
+};
 use crate::{
     catalogue::{Attachment, SendMethod, Translation},
     language::Tag,
@@ -18,6 +21,7 @@ fn letterhead() -> Letterhead {
         from_name: "Réponse".into(),
         subject: "Your request".into(),
         bounce: Address::parse("bounces@example.com").expect("valid"),
+        is_null_sender: false,
         secret: Secret::from_text(KEY).expect("long enough"),
     }
 }
@@ -27,10 +31,11 @@ fn response() -> Response {
         address: "get@example.com".into(),
         plain: Some("سلام\n".repeat(3) + &"long ".repeat(1_000)),
         html: Some("<p>سلام</p>".into()),
-        attachments: vec![Attachment { object: ObjectName::new("b", "k").expect("valid"), file_name: "برنامه.apk".into() }],
+        attachments: vec![Attachment { object: ObjectName::new("b", "k").expect("valid"), file_name: "برنامه.apk".into(), sha256: None }],
         send_method: SendMethod::Ses,
         needs: replyfleet::settings::Trust::Small,
         subject: Subject::Default,
+        is_reply_to: false,
         lang: None,
         translations: Vec::new(),
         digest: String::new(),
@@ -42,11 +47,18 @@ fn composed(header: &str, response: &Response) -> Reply {
 }
 
 fn composed_in(header: &str, response: &Response, translation: Option<&Translation>) -> Reply {
+    composed_by(&letterhead(), header, response, translation)
+}
+
+fn composed_by(letterhead: &Letterhead, header: &str, response: &Response, translation: Option<&Translation>) -> Reply {
     let mail = format!("{header}\nFrom: Some One <Some.One@example.org>\n\n");
     let request = request::read(mail.as_bytes(), 1 << 20).expect("readable");
     let to = request.from.clone().expect("clear");
-    let attachments: Vec<Bytes> = response.attachments.iter().map(|_| Bytes::from((0..=255).collect::<Vec<u8>>())).collect();
-    compose(&letterhead(), &Recipient { to: &to, request: &request, request_key: KEY }, 1, response, translation, &attachments, NOW)
+    let content = Arc::new(encoded(&(0..=255).collect::<Vec<u8>>()));
+    let file = |attachment: &Attachment| File { name: attachment.file_name.clone(), content: Arc::clone(&content) };
+    let body = Arc::new(render(response, translation, &response.attachments.iter().map(file).collect::<Vec<_>>()));
+    let recipient = Recipient { to: &to, asked: "get+Tag@example.com", request: &request, request_key: KEY };
+    compose(letterhead, &recipient, 1, (response, translation), body, NOW, |_, _, _| Vec::new())
 }
 
 fn header_lines(reply: &Reply) -> Vec<String> {
@@ -65,7 +77,6 @@ fn a_reply_goes_to_the_sender_alone_and_says_that_a_machine_wrote_it() {
         "Auto-Submitted: auto-replied",
         "X-Auto-Response-Suppress: All",
         "X-Loop: get@example.com",
-        "MIME-Version: 1.0",
         "In-Reply-To: <1@example.org>",
         "References: <a@x.org> <c@x.org> <1@example.org>",
         "Message-ID: <0123456789abcdef0123456789abcdef.1@example.com>",
@@ -124,7 +135,7 @@ fn only_the_parts_that_there_are_are_sent() {
         parsed.root_part().content_type().map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default())).expect("typed")
     };
     assert_eq!(kind(true, false, false), "text/plain");
-    assert_eq!(kind(false, true, false), "text/html");
+    assert_eq!(kind(false, true, false), "multipart/alternative", "the plain part is taken from the HTML");
     assert_eq!(kind(true, true, false), "multipart/alternative");
     assert_eq!(kind(true, false, true), "multipart/mixed");
 }
@@ -224,4 +235,87 @@ fn a_response_of_unknown_language_goes_out_without_any_mark() {
     assert!(!message.contains("Content-Language"));
     let parsed = MessageParser::new().parse(message.as_bytes()).expect("parses");
     assert_eq!(parsed.body_html(0).expect("html").trim_end(), "<p>سلام</p>");
+}
+
+#[test]
+fn plain_text_that_the_catalogue_lacks_is_taken_from_the_html_with_its_links() {
+    let html = "<h1>Hello</h1><p>Take <a href=\"https://example.com/a?b=1&amp;c=2\">this one</a>.</p><script>x()</script><ul><li>one<li>two</ul>";
+    let response = Response { plain: None, html: Some(html.into()), attachments: Vec::new(), ..response() };
+    let whole = composed("Subject: x", &response).to_vec();
+    let parsed = MessageParser::new().parse(&whole).expect("parses");
+    let plain = parsed.body_text(0).expect("plain").replace("\r\n", "\n");
+    for wanted in ["Hello", "this one", "https://example.com/a?b=1&c=2", "one\n", "two"] {
+        assert!(plain.contains(wanted), "{wanted}: {plain}");
+    }
+    assert!(!plain.contains('<') && !plain.contains("x()"), "{plain}");
+    assert_eq!(parsed.body_html(0).expect("html").trim_end(), html);
+}
+
+#[test]
+fn answers_go_to_the_address_that_was_asked_where_the_catalogue_wants_that() {
+    let response = Response { is_reply_to: true, ..response() };
+    let lines = header_lines(&composed("Subject: x", &response));
+    assert!(lines.iter().any(|line| line == "Reply-To: get+Tag@example.com"), "{lines:#?}");
+    assert!(!header_lines(&composed("Subject: x", &self::response())).iter().any(|line| line.starts_with("Reply-To")));
+}
+
+#[test]
+fn mail_from_is_empty_where_the_settings_ask_for_it() {
+    let letterhead = Letterhead { is_null_sender: true, ..letterhead() };
+    assert_eq!(composed_by(&letterhead, "Subject: x", &response(), None).mail_from, "");
+}
+
+#[test]
+fn head_and_body_come_in_groups_of_three_so_that_base64_can_be_shared() {
+    let files = |count: usize| vec![response().attachments[0].clone(); count];
+    for count in 0..4 {
+        for length in 0..6 {
+            let response = Response { address: format!("{}@example.com", "g".repeat(1 + length)), attachments: files(count), ..response() };
+            let reply = composed("Subject: x", &response);
+            assert!(reply.head.len().is_multiple_of(3) && reply.head.ends_with(b"\r\n\r\n"));
+            let (_, before) = reply.body.segments().split_last().expect("a body");
+            assert!(before.iter().all(|segment| segment.bytes().len().is_multiple_of(3) && segment.bytes().ends_with(b"\r\n")));
+            let whole = reply.to_vec();
+            let parsed = MessageParser::new().parse(&whole).expect("parses");
+            assert_eq!(parsed.attachments().filter(|part| part.contents() == (0..=255).collect::<Vec<u8>>()).count(), count);
+            assert!(header_lines(&reply).iter().any(|line| line.split_whitespace().eq(["MIME-Version:", "1.0"])));
+        }
+    }
+}
+
+#[test]
+fn a_body_is_the_same_wherever_it_is_rendered() {
+    let whole = |header: &str| composed(header, &response()).body.segments().iter().map(|segment| segment.bytes().clone()).collect::<Vec<_>>();
+    assert_eq!(whole("Subject: x"), whole("Subject: another"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(128))]
+
+    /// Any text, with what encodings and line ends are about put in more often than chance would.
+    #[test]
+    fn any_text_of_a_catalogue_arrives_as_it_was(pieces in proptest::collection::vec(
+        proptest::prop_oneof![
+            "\\PC{0,40}",
+            "[ -~]{0,1200}",
+            "[a\t ]{0,90}",
+            proptest::prelude::Just("\n".to_owned()), proptest::prelude::Just("\r\n".to_owned()), proptest::prelude::Just("\n.\n..x\n".to_owned()),
+            proptest::prelude::Just("From me\n".to_owned()), proptest::prelude::Just("سلام دنیا".to_owned()), proptest::prelude::Just("翻墙工具".repeat(30)),
+            proptest::prelude::Just("👩‍👩‍👧".repeat(20)), proptest::prelude::Just("=20=_ \t\n".to_owned()), proptest::prelude::Just("x".repeat(5_000)),
+        ], 0..12)) {
+        let text = pieces.concat();
+        let response = Response { plain: Some(text.clone()), html: Some(text.clone()), ..response() };
+        let whole = composed("Subject: x", &response).to_vec();
+        for line in whole.split_inclusive(|&byte| byte == b'\n') {
+            proptest::prop_assert!(line.ends_with(b"\r\n") && line.len() <= 1_000 && line.is_ascii());
+            proptest::prop_assert!(!line[..line.len() - 2].contains(&b'\r'));
+        }
+        let parsed = MessageParser::new().parse(&whole).expect("parses");
+        let wanted = text.replace("\r\n", "\n").replace('\r', "\n");
+        let arrived = |part: Option<&mail_parser::MessagePart<'_>>| {
+            part.and_then(|part| part.text_contents()).unwrap_or_default().replace("\r\n", "\n").trim_end_matches('\n').to_owned()
+        };
+        proptest::prop_assert_eq!(arrived(parsed.text_bodies().next()), wanted.trim_end_matches('\n'));
+        proptest::prop_assert_eq!(arrived(parsed.html_bodies().next()), wanted.trim_end_matches('\n'));
+    }
 }

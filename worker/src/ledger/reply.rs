@@ -47,11 +47,29 @@ pub enum ReplyState {
     Uncertain,
     /// Not sent before the request was too old.
     Expired,
+    /// Not sent because its files are more than its next hop or its recipient's provider takes.
+    TooBig,
+}
+
+/// Why a reply is given up although nothing was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// Its response has gone, or the operator has switched it off.
+    Refused,
+    /// See [`ReplyState::TooBig`].
+    TooBig,
 }
 
 impl ReplyState {
-    const ALL: [ReplyState; 6] =
-        [ReplyState::Pending, ReplyState::Claimed, ReplyState::Sent, ReplyState::Refused, ReplyState::Uncertain, ReplyState::Expired];
+    const ALL: [ReplyState; 7] = [
+        ReplyState::Pending,
+        ReplyState::Claimed,
+        ReplyState::Sent,
+        ReplyState::Refused,
+        ReplyState::Uncertain,
+        ReplyState::Expired,
+        ReplyState::TooBig,
+    ];
 
     /// Whether it stays so.
     pub fn is_terminal(self) -> bool {
@@ -67,6 +85,7 @@ impl ReplyState {
             ReplyState::Refused => "refused",
             ReplyState::Uncertain => "uncertain",
             ReplyState::Expired => "expired",
+            ReplyState::TooBig => "too_big",
         }
     }
 
@@ -173,20 +192,22 @@ impl Ledger {
         Ok(state)
     }
 
-    /// Gives up a reply whose response is not in the catalogue any more, and returns where it stands: one that a worker is
-    /// sending stays that worker's, and one whose worker died may have been sent.
+    /// Gives up a reply that is not to leave any more, and returns where it stands: one that a worker is sending stays that worker's, and one whose worker died may have been sent.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn withdraw(&self, request_key: &str, index: usize, now: UnixMillis) -> Result<ReplyState, LedgerError> {
-        retried(|| self.try_withdraw(request_key, index, now)).await
+    pub async fn withdraw(&self, request_key: &str, index: usize, why: Withdrawn, now: UnixMillis) -> Result<ReplyState, LedgerError> {
+        retried(|| self.try_withdraw(request_key, index, why, now)).await
     }
 
-    async fn try_withdraw(&self, request_key: &str, index: usize, now: UnixMillis) -> Result<ReplyState, LedgerError> {
+    async fn try_withdraw(&self, request_key: &str, index: usize, why: Withdrawn, now: UnixMillis) -> Result<ReplyState, LedgerError> {
         let transaction = self.begin().await?;
         let row = find_reply(&transaction, request_key, index).await?;
         let state = match ReplyState::from_word(&row.state)? {
-            ReplyState::Pending => ReplyState::Refused,
+            ReplyState::Pending => match why {
+                Withdrawn::Refused => ReplyState::Refused,
+                Withdrawn::TooBig => ReplyState::TooBig,
+            },
             ReplyState::Claimed if row.held_until_ms <= millis(now) => ReplyState::Uncertain,
             held_or_terminal => return Ok(held_or_terminal),
         };

@@ -1,0 +1,46 @@
+//! Keeps the lanes current: how many workers share a rate, and what the senders allow now. What cannot be found out leaves
+//! the last state in force.
+
+use std::{sync::Arc, time::Duration};
+
+use replyfleet::clock::Clock;
+
+use super::{Lane, Pace};
+use crate::{ledger::Ledger, send::Senders};
+
+/// How often a sender is asked for its rate; one in this many looks.
+const ASK_EVERY: u32 = 15;
+
+/// What is looked at.
+pub(crate) struct PaceKeeper {
+    pub(crate) pace: Arc<Pace>,
+    pub(crate) senders: Senders,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl PaceKeeper {
+    /// Looks for ever, with this pause between looks.
+    pub(crate) async fn keep_current(self, look_every: Duration) {
+        let mut looks = 0_u32;
+        loop {
+            if looks.is_multiple_of(ASK_EVERY) {
+                self.ask_senders().await;
+            }
+            match self.ledger.workers(self.clock.now()).await {
+                Ok(workers) => self.pace.set_workers(workers.len()),
+                Err(error) => tracing::warn!(error = %error, "the workers cannot be counted; rates are shared as before"),
+            }
+            looks = looks.wrapping_add(1);
+            tokio::time::sleep(look_every).await;
+        }
+    }
+
+    async fn ask_senders(&self) {
+        for (method, sender) in &self.senders {
+            if let Some(rate) = sender.rate_max().await {
+                self.pace.set_rate(Lane::Sender(*method), Some(rate));
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One reply's way: may it still leave, what is in it, is it its turn, claim, compose, send, record.
+//!
+//! Each reply's failure is its own and leaves the other replies of the request alone; only a ledger that does not answer
+//! stops them all. Everything that can be found out before the claim is: a claimed reply whose worker dies counts as one
+//! that may have been sent.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use replyfleet::settings::ProviderSettings;
+
+use super::{Case, Responder, Stop};
+use crate::{
+    catalogue::{Response, Translation},
+    compose::{Body, Recipient},
+    composer::Hindrance,
+    language,
+    ledger::{Attempt, Claim, LedgerError, Progress, ReplyState, Try, Withdrawn},
+    outcome::{Outcome, Wait},
+    pace::Lane,
+    send::SendError,
+    switches::State,
+};
+
+/// How much longer a claim holds than its send may take: composing, and the record afterwards.
+const CLAIM_GRACE: Duration = Duration::from_secs(10);
+/// How much longer than its own time a send may take before it is given up. Less than [`CLAIM_GRACE`].
+const SEND_GRACE: Duration = Duration::from_secs(5);
+/// Tries to record what came of a send before the claim is left to run out.
+const RECORD_TRIES_MAX: u32 = 5;
+/// Between them.
+const RECORD_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why a reply does not leave now.
+enum NotNow {
+    /// It waits.
+    Wait(Wait),
+    /// It is given up.
+    Withdraw(Withdrawn),
+}
+
+/// A reply that is to leave.
+struct Due<'a> {
+    case: &'a Case<'a>,
+    progress: &'a Progress,
+    index: usize,
+    response: &'a Response,
+    translation: Option<&'a Translation>,
+    /// Whether its request was not received before.
+    is_new: bool,
+}
+
+impl Responder {
+    /// Every reply that is not terminal yet, in order. `is_new` says that the request was not received before.
+    pub(super) async fn reply_all(&self, case: &Case<'_>, progress: &Progress, is_new: bool, replies: &mut [ReplyState]) -> Result<Outcome, Stop> {
+        let mut waits_for = None;
+        for (index, state) in replies.iter_mut().enumerate().filter(|(_, state)| !state.is_terminal()) {
+            match self.reply(case, progress, index, is_new).await? {
+                Ok(new) => *state = new,
+                Err(wait) => waits_for = Some(wait),
+            }
+        }
+        Ok(waits_for.map_or_else(|| Outcome::of_replies(replies, false), Outcome::Retry))
+    }
+
+    /// One reply; the error is what it waits for.
+    async fn reply(&self, case: &Case<'_>, progress: &Progress, index: usize, is_new: bool) -> Result<Result<ReplyState, Wait>, Stop> {
+        let key = &case.facts.request_key;
+        let now = self.clock.now();
+        let Some(response) = case.promised(progress, index) else {
+            return Ok(Ok(self.ledger.withdraw(key, index, Withdrawn::Refused, now).await?));
+        };
+        let Some(sender) = self.senders.get(&response.send_method) else { return Ok(Err(Wait::Sender)) };
+        let translation = language::choose(response, &case.facts.rcpt_to, case.request);
+        let due = Due { case, progress, index, response, translation, is_new };
+        let body = match self.prepare(&due, sender.message_bytes_max()).await {
+            Ok(body) => body,
+            Err(NotNow::Wait(wait)) => return Ok(Err(wait)),
+            Err(NotNow::Withdraw(why)) => return Ok(Ok(self.ledger.withdraw(key, index, why, now).await?)),
+        };
+        let attempt = match self.ledger.claim(key, index, self.clock.now(), sender.timeout() + CLAIM_GRACE).await? {
+            Claim::Granted(attempt) => attempt,
+            Claim::Settled(state) => return Ok(Ok(state)),
+            Claim::Held(_) => return Ok(Ok(ReplyState::Claimed)),
+        };
+        let recipient = Recipient { to: case.to, asked: &case.facts.rcpt_to, request: case.request, request_key: key };
+        let reply = self.composer.compose(&recipient, index, (response, translation), body, self.clock.now());
+        let start = Instant::now();
+        // The senders keep their own time; this one is for a disk that hangs. What comes after it is not known.
+        let sent = tokio::time::timeout(sender.timeout() + SEND_GRACE, sender.send(&reply)).await;
+        let sent = sent.unwrap_or_else(|_| Err(SendError::Uncertain("time-out".into())));
+        self.metrics.tried(key, index, response.send_method.word(), sent.as_ref().err(), start.elapsed());
+        let result = match sent {
+            Ok(_) => Try::Sent,
+            Err(SendError::Refused(_)) => Try::Refused,
+            Err(SendError::NotSent(_)) => Try::NotSent,
+            Err(SendError::Throttled(_)) => {
+                self.pace.throttled(&Lane::Sender(response.send_method), Instant::now());
+                Try::NotSent
+            }
+            Err(SendError::Uncertain(_)) => Try::Ambiguous,
+        };
+        Ok(Ok(self.record(key, index, attempt, result).await?))
+    }
+
+    /// What is in the reply, if it may leave now.
+    async fn prepare(&self, due: &Due<'_>, message_bytes_max: Option<usize>) -> Result<Arc<Body>, NotNow> {
+        let provider = self.provider(due).await?;
+        let body = self.body(due, provider, message_bytes_max).await?;
+        self.turn(due, provider)?;
+        Ok(body)
+    }
+
+    /// Whose customer the recipient is, if the operator's switches let the reply leave at all. DNS is asked only where that
+    /// matters.
+    async fn provider(&self, due: &Due<'_>) -> Result<Option<&ProviderSettings>, NotNow> {
+        let switches = self.switches.current();
+        let providers = self.composer.providers();
+        let has_files = !due.response.attachments.is_empty();
+        let is_asked = !switches.providers.is_empty() || has_files || providers.rates().next().is_some();
+        let hosts = if is_asked { self.judge.mail_hosts(due.case.to).await } else { Some(Vec::new()) };
+        let domain = due.case.to.ascii_domain();
+        match switches.of_answer(&due.case.facts.rcpt_to, &domain, hosts.as_deref()) {
+            State::Hold => return Err(NotNow::Wait(Wait::Switch)),
+            State::On if switches.has_attachments || !has_files => {}
+            State::On | State::Off => return Err(NotNow::Withdraw(Withdrawn::Refused)),
+        }
+        match hosts {
+            Some(hosts) => Ok(providers.of(&domain, &hosts)),
+            // A file under a name that its provider refuses helps nobody.
+            None if has_files => Err(NotNow::Wait(Wait::Dns)),
+            None => Ok(None),
+        }
+    }
+
+    /// The body. Files that are too big stay here: then the replies without files are the answer, or, where the address has
+    /// none, the text alone.
+    async fn body(&self, due: &Due<'_>, provider: Option<&ProviderSettings>, message_bytes_max: Option<usize>) -> Result<Arc<Body>, NotNow> {
+        match self.composer.body((due.response, due.translation), provider, message_bytes_max).await {
+            Ok(body) => Ok(body),
+            Err(Hindrance::Store) => Err(NotNow::Wait(Wait::Store)),
+            Err(Hindrance::TooBig) => {
+                let is_small = |other: usize| due.case.promised(due.progress, other).is_some_and(|response| response.attachments.is_empty());
+                let has_small_reply = (0..due.progress.replies.len()).any(|other| other != due.index && is_small(other));
+                let provider = provider.map(|provider| provider.name.as_str()).unwrap_or_default();
+                tracing::warn!(provider, has_small_reply, "attachments are too big for the next hop or the provider, and are left out");
+                if has_small_reply { Err(NotNow::Withdraw(Withdrawn::TooBig)) } else { Ok(self.composer.text(due.response, due.translation)) }
+            }
+        }
+    }
+
+    /// Whether it is the reply's turn by every rate that it falls under.
+    fn turn(&self, due: &Due<'_>, provider: Option<&ProviderSettings>) -> Result<(), NotNow> {
+        let domain = due.response.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let mut lanes = vec![Lane::Sender(due.response.send_method), Lane::Domain(domain.to_owned())];
+        lanes.extend(provider.map(|provider| Lane::Provider(provider.name.clone())));
+        self.pace.take(&lanes, due.is_new, Instant::now()).map_err(|away| NotNow::Wait(Wait::Pace(away)))
+    }
+
+    /// Records a result, more than once if need be: a "sent" that is lost here may become a second copy.
+    async fn record(&self, key: &str, index: usize, attempt: Attempt, result: Try) -> Result<ReplyState, LedgerError> {
+        let mut tries = 1;
+        loop {
+            match self.ledger.record(key, index, attempt, result).await {
+                Err(error) if tries < RECORD_TRIES_MAX => {
+                    tracing::warn!(error = %error, tries, "a result cannot be recorded yet");
+                    tokio::time::sleep(RECORD_PAUSE * 2_u32.pow(tries)).await;
+                    tries += 1;
+                }
+                recorded => return recorded,
+            }
+        }
+    }
+}
