@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command's result is its output")]
 
+mod answer;
 mod check;
 mod demo;
 mod explain;
@@ -39,6 +40,10 @@ enum Command {
     Check,
     /// Says for saved mail which rules fire, and why.
     Explain(explain::ExplainArguments),
+    /// Sends somebody what a request to an address would get, by the settings' senders, without a request.
+    Send(answer::SendArguments),
+    /// Writes what a request to an address would get into a folder, a file for each reply.
+    Preview(answer::PreviewArguments),
     /// Shows what the fleet does: queue, workers, switches, and how requests ended.
     Status(status::StatusArguments),
     /// Shows or sets what is switched off: everything, attachments, an address, a provider.
@@ -82,6 +87,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => demo::run(demo).await,
         Command::Check => check::run(&config).await,
         Command::Explain(explain) => explain::run(&explain, &config).await,
+        Command::Send(send) => answer::send(&send, &Settings::load(&config)?).await,
+        Command::Preview(preview) => answer::preview(&preview, &Settings::load(&config)?).await,
         Command::Status(status) => status::run(&status, &Settings::load(&config)?).await,
         Command::Switch(switch) => switch::run(&switch, &Settings::load(&config)?).await,
         Command::Block(list) => lists::run(ListKind::Block, &list, &Settings::load(&config)?).await,

@@ -11,6 +11,7 @@ mod text;
 
 use std::sync::Arc;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use mail_builder::headers::{Header, HeaderType, address::Address as HeaderAddress, date::Date, raw::Raw, text::Text};
 use replyfleet::{clock::UnixMillis, keyed::Secret};
 
@@ -27,6 +28,8 @@ const SUBJECT_CHARS_MAX: usize = 256;
 /// Bytes that a header with a signature of each algorithm rarely exceeds.
 const HEAD_BYTES: usize = 2_048;
 const MIME_VERSION: &str = "1.0";
+/// Bytes of text in one encoded word, which has at most 75 characters (RFC 2047 §2).
+const ENCODED_WORD_BYTES: usize = 45;
 /// Hexadecimal characters of a VERP token (96 bits: not to be guessed).
 const TOKEN_CHARS: usize = 24;
 
@@ -86,7 +89,7 @@ pub fn compose(
         let asked = Address::parse(recipient.asked).map_or_else(|| response.address.clone(), |asked| asked.for_transport());
         field("Reply-To", raw(&asked));
     }
-    field("Subject", Text::new(subject(letterhead, recipient.request, response, translation)).into());
+    field("Subject", unstructured(&subject(letterhead, recipient.request, response, translation)));
     field("Date", Date::new(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX)).into());
     field("Message-ID", raw(&format!("<{id}@{domain}>")));
     if let Some(in_reply_to) = &recipient.request.message_id {
@@ -125,6 +128,22 @@ impl Letterhead {
 
 fn raw(value: &str) -> HeaderType<'static> {
     HeaderType::Raw(Raw::new(value.to_owned()))
+}
+
+/// Text as a header field has it. What looks like an encoded word is encoded as well: a program would decode it, and what
+/// comes out was looked at by nobody (RFC 2047 §5).
+fn unstructured(text: &str) -> HeaderType<'_> {
+    if !text.contains("=?") {
+        return Text::new(text).into();
+    }
+    let mut words = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (word, more) = rest.split_at(rest.floor_char_boundary(ENCODED_WORD_BYTES));
+        words.push(format!("=?utf-8?B?{}?=", BASE64_STANDARD.encode(word)));
+        rest = more;
+    }
+    HeaderType::Raw(Raw::new(words.join(" ")))
 }
 
 fn subject(letterhead: &Letterhead, request: &Request, response: &Response, translation: Option<&Translation>) -> String {

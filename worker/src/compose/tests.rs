@@ -149,6 +149,8 @@ fn a_hostile_subject_is_only_text() {
         ("Subject: =?utf-8?q?x=0D=0ABcc:_victim@example.net?=", "Re: xBcc: victim@example.net"),
         ("Subject: =?utf-8?q?=E2=80=AEevil=00?=", "Re: evil"),
         ("Subject:", "Re:"),
+        // An encoded word within an encoded word: decoded twice it would act.
+        ("Subject: =?utf-8?q?=3D=3Futf-8=3Fq=3F=3DE2=3D80=3DAEevil=3F=3D?=", "Re: =?utf-8?q?=E2=80=AEevil?="),
     ] {
         let reply = composed(header, &from_request);
         let whole = reply.to_vec();
