@@ -16,6 +16,7 @@ mod hosts;
 mod python;
 mod replay;
 mod second;
+mod signing;
 mod spf_suite;
 
 use replyfleet::{clock::UnixMillis, envelope::Facts, settings::AuthenticationSettings};

@@ -11,7 +11,7 @@
 mod alignment;
 mod arc;
 mod dkim;
-mod dns;
+pub(crate) mod dns;
 mod evidence;
 mod fields;
 mod hosts;

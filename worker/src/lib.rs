@@ -33,6 +33,7 @@ pub mod composer;
 mod pace;
 pub mod provider;
 pub mod send;
+pub mod sign;
 
 pub mod outcome;
 
