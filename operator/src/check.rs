@@ -1,18 +1,20 @@
 //! `replyfleet check`: tries the settings and everything that they name. One line each; ends with 1 if one is wrong.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, path::Path, process::ExitCode, time::Duration};
 
 use replyfleet::{
+    clock::{Clock, SystemClock},
     ground::{Ground, look},
     settings::{AuthenticationMode, Settings},
     telemetry::chain,
 };
 use replyfleet_worker::{
-    catalogue::keeper,
+    catalogue::{Catalogue, keeper},
     catalogue_object,
     judge::Judge,
     ledger::{Ledger, exempt_domains},
     send,
+    sign::Signer,
 };
 
 /// How long one part may take to answer.
@@ -86,10 +88,11 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
         keeper::look(ground.store.as_ref(), &object, &available).await.map_err(|error| error.to_string())
     };
     let looked = tokio::time::timeout(PART_TIMEOUT, catalogue).await.unwrap_or_else(|_| Err("no answer".into()));
-    let summary = |catalogue: &replyfleet_worker::catalogue::Catalogue| {
+    let summary = |catalogue: &Catalogue| {
         format!("version {}, {} responses for {} addresses", catalogue.version(), catalogue.responses().len(), catalogue.addresses().count())
     };
     report.line("catalogue", looked.as_ref().map(summary).map_err(Clone::clone));
+    report.line("signing", Signer::open(&settings).map(|signer| keys(&signer, looked.as_ref().ok())));
     if let Ok(catalogue) = &looked {
         let objects: std::collections::BTreeSet<_> =
             catalogue.responses().iter().flat_map(|response| &response.attachments).map(|file| &file.object).collect();
@@ -130,6 +133,15 @@ async fn check_bucket(settings: &Settings, ground: &Ground, bucket: &str) -> Res
         replyfleet::settings::StoreUrl::Dir(_) => Ok(()),
         replyfleet::settings::StoreUrl::S3 => ground.store.check(bucket).await.map_err(|error| error.to_string()),
     }
+}
+
+/// What `[[signing.keys]]` comes to.
+fn keys(signer: &Signer, catalogue: Option<&Catalogue>) -> String {
+    let now = SystemClock.now();
+    let domains: BTreeSet<&str> = catalogue.into_iter().flat_map(Catalogue::domains).collect();
+    let unsigned: Vec<&str> = domains.into_iter().filter(|domain| !signer.signs_for(domain, now)).collect();
+    let keys = format!("{} keys", signer.published().count());
+    if unsigned.is_empty() { keys } else { format!("{keys}; none signs for {}", unsigned.join(", ")) }
 }
 
 /// What `[authentication]` comes to.

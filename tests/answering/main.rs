@@ -9,6 +9,8 @@
 mod facing;
 mod flood;
 mod ladder;
+mod providers;
+mod rates;
 mod shedding;
 mod switches;
 mod world;

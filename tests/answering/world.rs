@@ -68,11 +68,13 @@ pub(crate) struct Plan<'a> {
     pub(crate) authentication: &'a str,
     /// More settings.
     pub(crate) more: &'a str,
+    /// What is in the file.
+    pub(crate) file: &'a str,
 }
 
 impl Default for Plan<'_> {
     fn default() -> Self {
-        Self { domain: "responder.test", authentication: "", more: "" }
+        Self { domain: "responder.test", authentication: "", more: "", file: "content" }
     }
 }
 
@@ -141,7 +143,7 @@ impl World {
             std::fs::write(path, text).unwrap();
         };
         write("store/catalogue/catalogue.json", &CATALOGUE.replace("DOMAIN", plan.domain));
-        write("store/files/a.bin", "content");
+        write("store/files/a.bin", plan.file);
         let text = SETTINGS
             .replace("DNS", &dns.address().to_string())
             .replace("AUTHENTICATION", plan.authentication)
@@ -187,6 +189,11 @@ impl World {
             }
         };
         tokio::time::timeout(DEADLINE, waiting).await.expect("it ends in time")
+    }
+
+    /// How the next message ends, whichever it is.
+    pub(crate) async fn next_end(&mut self) -> Outcome {
+        tokio::time::timeout(DEADLINE, self.ended.recv()).await.expect("one ends in time").expect("no line is lost").outcome
     }
 
     /// Looks only at what ends from now on: of very many ends the first are lost.

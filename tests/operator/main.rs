@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![forbid(unsafe_code)]
 
+mod answer;
 mod check;
 mod demo;
 mod explain;

@@ -4,7 +4,11 @@
 //! It decides nothing about who is answered, and claims nothing: the worker asks it between ledger and sender, and so do
 //! `replyfleet send` and `replyfleet preview`.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::Arc,
+};
 
 use replyfleet::{
     clock::UnixMillis,
@@ -16,9 +20,10 @@ use crate::{
     address::Address,
     attachments::{Attachments, Content},
     bodies::Bodies,
-    catalogue::{Response, SendMethod, Translation},
+    catalogue::{Catalogue, Response, SendMethod, Translation},
     compose::{Body, Letterhead, Recipient, Reply, compose, file_name::renamed},
     provider::{AS_IT_IS, Providers},
+    sign::Signer,
 };
 
 /// Bytes that are kept free for a header when a body is measured.
@@ -30,7 +35,16 @@ pub struct Composer {
     bodies: Bodies,
     letterhead: Letterhead,
     providers: Providers,
-    signed: Vec<SendMethod>,
+    signer: Signer,
+    signed: HashMap<SendMethod, Signature>,
+}
+
+/// What of a header is signed.
+#[derive(Clone, Copy)]
+enum Signature {
+    Whole,
+    /// But for the fields that SES writes anew.
+    ForSes,
 }
 
 /// Why there is no body now.
@@ -56,11 +70,10 @@ impl Composer {
             is_null_sender: settings.reply.null_sender,
             secret: settings.secret().map_err(|error| error.to_string())?,
         };
-        let is_signed = |sender: &Option<SenderSettings>| match sender {
-            Some(SenderSettings::Ses(ses)) => ses.sign,
-            Some(SenderSettings::Smtp(smtp)) => smtp.sign,
-            Some(SenderSettings::Maildir { .. }) => true,
-            None => false,
+        let signature = |sender: &Option<SenderSettings>| match sender.as_ref()? {
+            SenderSettings::Ses(ses) => ses.sign.then_some(Signature::ForSes),
+            SenderSettings::Smtp(smtp) => smtp.sign.then_some(Signature::Whole),
+            SenderSettings::Maildir { .. } => Some(Signature::Whole),
         };
         let senders = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
         Ok(Self {
@@ -68,7 +81,8 @@ impl Composer {
             bodies: Bodies::default(),
             letterhead,
             providers: Providers::new(&settings.providers),
-            signed: senders.into_iter().filter(|(_, sender)| is_signed(sender)).map(|(method, _)| method).collect(),
+            signer: Signer::open(settings)?,
+            signed: senders.into_iter().filter_map(|(method, sender)| Some((method, signature(sender)?))).collect(),
         })
     }
 
@@ -125,10 +139,18 @@ impl Composer {
         body: Arc<Body>,
         now: UnixMillis,
     ) -> Reply {
-        let is_signed = self.signed.contains(&what.0.send_method);
-        compose(&self.letterhead, recipient, index, what, body, now, |_domain, _head, _body| {
-            let _ = is_signed;
-            Vec::new()
+        let signature = self.signed.get(&what.0.send_method);
+        compose(&self.letterhead, recipient, index, what, body, now, |domain, head, body| match signature {
+            None => Vec::new(),
+            Some(Signature::Whole) => self.signer.sign(domain, head, body.hash(), now),
+            Some(Signature::ForSes) => self.signer.sign_for_ses(domain, head, body.hash(), now),
         })
+    }
+
+    /// The domains of From in `catalogue` whose replies leave unsigned although their sender is set to sign.
+    pub fn unsigned_domains(&self, catalogue: &Catalogue, now: UnixMillis) -> BTreeSet<String> {
+        let responses = catalogue.responses().iter().filter(|response| self.signed.contains_key(&response.send_method));
+        let domains = responses.filter_map(|response| response.address.rsplit_once('@')).map(|(_, domain)| domain);
+        domains.filter(|domain| !self.signer.signs_for(domain, now)).map(str::to_owned).collect()
     }
 }

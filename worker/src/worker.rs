@@ -125,6 +125,11 @@ impl Worker {
             },
             stop_timeout: settings.worker.stop_timeout_s.duration(),
         };
+        let unsigned = drain.responder.composer.unsigned_domains(&catalogue.current(), drain.clock.now());
+        if !unsigned.is_empty() {
+            let domains = unsigned.into_iter().collect::<Vec<_>>().join(" ");
+            tracing::warn!(domains, "replies from these domains leave unsigned: there is no key in [[signing.keys]]");
+        }
         if settings.authentication.mode == AuthenticationMode::Off {
             tracing::warn!(
                 unproven = settings.authentication.unproven.word(),
