@@ -56,7 +56,7 @@ fn only_adapters_name_a_type_of_the_aws_sdk() {
 
 #[test]
 fn deciding_modules_do_no_io_and_read_no_clock() {
-    const PURE: [&str; 16] = [
+    const PURE: [&str; 20] = [
         "address",
         "request",
         "request/excerpt",
