@@ -27,8 +27,9 @@ pub struct ProviderSettings {
 
 /// The providers that are known without settings.
 ///
-/// Sizes: Google "25 MB" and Microsoft "25 MB" for outlook.com (their help pages on size limits); both count the encoded mail.
-/// Names: Google refuses `.exe` and `.apk` inside archives too and looks at the extension only; Microsoft blocks both.
+/// Sizes are those of mail that they receive: Gmail 50 MB (since March 2017; what it sends may have 25), Exchange Online and
+/// outlook.com 25 MB unless a tenant raises it, Yahoo 25 MB, iCloud 20 MB. Names: Google and Microsoft refuse `.exe` and `.apk` by
+/// their extensions, Google inside archives too.
 pub(super) fn built_in() -> Vec<ProviderSettings> {
     let rename = || [("exe", ""), ("apk", "ap_")].map(|(from, to)| (from.to_owned(), to.to_owned())).into();
     let provider = |name: &str, mx: &[&str], message_bytes_max, rename| ProviderSettings {
@@ -39,8 +40,8 @@ pub(super) fn built_in() -> Vec<ProviderSettings> {
         rate: None,
     };
     vec![
-        provider("google", &["google.com", "googlemail.com"], 25_000_000, rename()),
-        provider("microsoft", &["protection.outlook.com", "olc.protection.outlook.com", "hotmail.com"], 25_000_000, rename()),
+        provider("google", &["google.com", "googlemail.com"], 50_000_000, rename()),
+        provider("microsoft", &["protection.outlook.com", "hotmail.com"], 25_000_000, rename()),
         provider("yahoo", &["yahoodns.net"], 25_000_000, BTreeMap::new()),
         provider("apple", &["mail.icloud.com"], 20_000_000, BTreeMap::new()),
     ]
