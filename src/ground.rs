@@ -33,12 +33,35 @@ pub async fn look(settings: &Settings, needs_aws: bool) -> Result<Ground, Ground
     {
         return Err(queue::QueueError::Refused(format!("there is no spool in {} yet; the first mail or the worker makes it", dir.display())).into());
     }
-    if let StoreUrl::Dir(dir) = &settings.store.url
-        && !dir.is_dir()
-    {
-        return Err(store::StoreError::Refused(format!("there is no folder {}; the catalogue belongs below it", dir.display())).into());
-    }
+    store_is_there(settings)?;
     Ground::open(settings, needs_aws).await
+}
+
+/// Opens the store alone for a look, where there may be no queue yet.
+///
+/// # Errors
+/// [`GroundError`], with the settings' key.
+pub async fn look_at_store(settings: &Settings) -> Result<Arc<dyn Store>, GroundError> {
+    store_is_there(settings)?;
+    let aws = if settings.store.url == StoreUrl::S3 { Some(Arc::new(Aws::load(&settings.aws).await?)) } else { None };
+    open_store(settings, aws.as_ref())
+}
+
+fn store_is_there(settings: &Settings) -> Result<(), GroundError> {
+    match &settings.store.url {
+        StoreUrl::Dir(dir) if !dir.is_dir() => {
+            Err(store::StoreError::Refused(format!("there is no folder {}; the catalogue belongs below it", dir.display())).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_store(settings: &Settings, aws: Option<&Arc<Aws>>) -> Result<Arc<dyn Store>, GroundError> {
+    Ok(match (&settings.store.url, aws) {
+        (StoreUrl::S3, Some(aws)) => Arc::new(store::s3::S3Store::new(aws, settings.aws.endpoint_url.is_some())),
+        (StoreUrl::Dir(dir), _) => Arc::new(store::dir::DirStore::open(dir)?),
+        (StoreUrl::S3, None) => unreachable!("S3 loads the account"),
+    })
 }
 
 /// Why the queue or the store cannot be opened.
@@ -70,11 +93,7 @@ impl Ground {
             (QueueUrl::Spool(dir), _) => Arc::new(queue::spool::SpoolQueue::open(dir, visibility)?),
             (QueueUrl::Sqs(_), None) => unreachable!("an SQS queue loads the account"),
         };
-        let store: Arc<dyn Store> = match (&settings.store.url, &aws) {
-            (StoreUrl::S3, Some(aws)) => Arc::new(store::s3::S3Store::new(aws, settings.aws.endpoint_url.is_some())),
-            (StoreUrl::Dir(dir), _) => Arc::new(store::dir::DirStore::open(dir)?),
-            (StoreUrl::S3, None) => unreachable!("S3 loads the account"),
-        };
+        let store = open_store(settings, aws.as_ref())?;
         Ok(Self { queue, store, aws })
     }
 }

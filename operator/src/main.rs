@@ -6,6 +6,7 @@
 mod answer;
 mod check;
 mod demo;
+mod dns;
 mod explain;
 mod ledger;
 mod lists;
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Tries the settings and everything that they name; ends with 1 if something is wrong.
     Check,
+    /// Prints what has to be in DNS, ready for a zone file, or checks whether it is there.
+    Dns(dns::DnsArguments),
     /// Says for saved mail which rules fire, and why.
     Explain(explain::ExplainArguments),
     /// Sends somebody what a request to an address would get, by the settings' senders, without a request.
@@ -86,6 +89,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Demo(demo) => demo::run(demo).await,
         Command::Check => check::run(&config).await,
+        Command::Dns(dns) => dns::run(&dns, &Settings::load(&config)?).await,
         Command::Explain(explain) => explain::run(&explain, &config).await,
         Command::Send(send) => answer::send(&send, &Settings::load(&config)?).await,
         Command::Preview(preview) => answer::preview(&preview, &Settings::load(&config)?).await,

@@ -42,7 +42,8 @@ fn check_names_what_is_wrong_and_ends_with_1() {
 #[test]
 fn looking_makes_nothing() {
     let world = Installation::new();
-    for command in [&["check"][..], &["queue"], &["status"], &["switch"], &["block", "example.org"], &["forget", "a@example.org"], &["explain", "-"]]
+    for command in
+        [&["check"][..], &["dns"], &["queue"], &["status"], &["switch"], &["block", "example.org"], &["forget", "a@example.org"], &["explain", "-"]]
     {
         world.run(command);
     }

@@ -6,6 +6,7 @@
 mod answer;
 mod check;
 mod demo;
+mod dns;
 mod explain;
 mod installation;
 mod lists;

@@ -32,6 +32,7 @@ pub mod compose;
 pub mod composer;
 mod pace;
 pub mod provider;
+pub mod published;
 pub mod send;
 pub mod sign;
 
