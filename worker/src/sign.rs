@@ -1,6 +1,6 @@
 //! Signs replies (DKIM, RFC 6376): the table of keys, and which of them sign for a From domain on a day.
 //!
-//! What is signed, and how it is written down, is in [`header`] and [`field`]; a key itself is in [`key`]. Bodies are not
+//! What is signed, and how it is written down, is in `header` and `field`; a key itself is in `key`. Bodies are not
 //! read here: their hash was made when they were rendered. Who asks for a signature decides what goes out without one:
 //! where no key signs for a domain there is none, and nothing fails.
 //!
