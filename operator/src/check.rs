@@ -135,13 +135,13 @@ async fn check_bucket(settings: &Settings, ground: &Ground, bucket: &str) -> Res
     }
 }
 
-/// What `[[signing.keys]]` comes to.
+/// What `[[signing.keys]]` comes to: for which of the catalogue's domains of From there is a key today, and for which not.
 fn keys(signer: &Signer, catalogue: Option<&Catalogue>) -> String {
     let now = SystemClock.now();
     let domains: BTreeSet<&str> = catalogue.into_iter().flat_map(Catalogue::domains).collect();
-    let unsigned: Vec<&str> = domains.into_iter().filter(|domain| !signer.signs_for(domain, now)).collect();
-    let keys = format!("{} keys", signer.published().count());
-    if unsigned.is_empty() { keys } else { format!("{keys}; none signs for {}", unsigned.join(", ")) }
+    let (signed, unsigned): (Vec<&str>, Vec<&str>) = domains.into_iter().partition(|domain| signer.signs_for(domain, now));
+    let listed = |what: &str, domains: Vec<&str>| if domains.is_empty() { String::new() } else { format!("; {what}: {}", domains.join(", ")) };
+    format!("{} keys{}{}", signer.published().count(), listed("signed today", signed), listed("not signed", unsigned))
 }
 
 /// What `[authentication]` comes to.

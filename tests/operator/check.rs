@@ -8,21 +8,27 @@ use crate::installation::{CATALOGUE, Installation};
 fn check_says_one_line_for_each_part_and_ends_with_0_if_all_are_good() {
     let (status, said) = Installation::after_a_start().run(&["check"]);
     assert_eq!(status, Some(0), "{said}");
-    for part in ["settings", "policy", "secret", "queue", "dead letters", "claim check", "catalogue", "attachment", "database", "send.SES"] {
+    for part in ["settings", "policy", "secret", "signing", "queue", "dead letters", "claim check", "catalogue", "attachment", "database", "send.SES"]
+    {
         assert!(said.lines().any(|line| line.starts_with(&format!("ok     {part}"))), "{part}: {said}");
     }
-    assert!(!said.contains("WRONG"), "{said}");
+    assert!(!said.contains("WRONG") && said.contains("signing      0 keys; not signed: example.com"), "{said}");
 }
 
 #[test]
 fn check_names_what_is_wrong_and_ends_with_1() {
     type Spoil = fn(&Installation);
-    let cases: [(&str, Spoil); 6] = [
+    let cases: [(&str, Spoil); 7] = [
         ("catalogue/catalogue.json: line 2, column 36: expected `,`", |world| {
             world.write("store/catalogue/catalogue.json", &CATALOGUE.replacen(", \"body\"", " \"body\"", 1));
         }),
         ("no object files/a.bin", |world| fs::remove_file(world.path("store/files/a.bin")).unwrap()),
         ("chmod o-rwx", |world| fs::set_permissions(world.path("secret.key"), fs::Permissions::from_mode(0o644)).unwrap()),
+        ("signing.keys: domain example.com, selector s: the key env:NO_SUCH_KEY: the environment has no NO_SUCH_KEY", |world| {
+            let text = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
+            let key = r#"{ domain = "example.com", selector = "s", key = "env:NO_SUCH_KEY" }"#;
+            world.write("replyfleet.toml", &format!("{text}\nsigning = {{ keys = [{key}] }}\n"));
+        }),
         ("line 3, column 13: unknown field `autentication`", |world| {
             let text = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
             world.write("replyfleet.toml", &text.replace("authentication =", "autentication ="));
