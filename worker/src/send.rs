@@ -56,6 +56,12 @@ pub trait Sender: Send + Sync {
     fn message_bytes_max(&self) -> Option<usize> {
         None
     }
+
+    /// How many replies a second the whole fleet may send this way, as far as that is known. It may ask the next hop:
+    /// for every few minutes, not for every reply.
+    async fn rate_max(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// The senders by the catalogue's `send_method`.
@@ -92,7 +98,7 @@ pub fn open(settings: &Settings, aws: Option<&Aws>) -> Result<Senders, String> {
             SenderSettings::Maildir { dir } => maildir::MaildirSender::open(dir).map(|sender| Arc::new(sender) as _),
             SenderSettings::Smtp(smtp) => smtp::SmtpSender::new(smtp).map(|sender| Arc::new(sender) as _),
             SenderSettings::Ses(ses) => match aws {
-                Some(aws) => Ok(Arc::new(ses::SesSender::new(aws, ses)) as _),
+                Some(aws) => ses::SesSender::new(aws, ses).map(|sender| Arc::new(sender) as _),
                 None => Err("needs the AWS account".into()),
             },
         };
