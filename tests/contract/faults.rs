@@ -91,23 +91,26 @@ async fn send_to(endpoint: &str) -> Result<(), SendError> {
         head: b"Subject: x\r\n\r\n".to_vec(),
         body: Arc::new(Body::new(String::new(), vec![Arc::new(Segment::new(b"x\r\n".to_vec()))])),
     };
-    SesSender::new(&aws, &SesSettings::default()).send(&reply).await.map(drop)
+    SesSender::new(&aws, &SesSettings::default()).unwrap().send(&reply).await.map(drop)
 }
 
 #[tokio::test]
 async fn what_may_have_been_sent_is_told_from_what_surely_was_not() {
     let uncertain = |error: &SendError| matches!(error, SendError::Uncertain(_));
     let not_sent = |error: &SendError| matches!(error, SendError::NotSent(_));
+    let throttled = |error: &SendError| matches!(error, SendError::Throttled(_));
     let refused = |error: &SendError| matches!(error, SendError::Refused(_));
     type Check = fn(&SendError) -> bool;
-    let cases: [(Manner, Check); 9] = [
+    let cases: [(Manner, Check); 11] = [
         (Manner::TakesAndCloses, uncertain),
         (Manner::CutsTheAnswer, uncertain),
         (Manner::ClosesAtOnce, uncertain), // it stood: what the far end read before it closed cannot be known
         (Manner::Says(500, "InternalServiceError"), uncertain),
         (Manner::Says(504, "GatewayTimeout"), uncertain),
-        (Manner::Says(429, "TooManyRequestsException"), not_sent),
+        (Manner::Says(429, "TooManyRequestsException"), throttled),
+        (Manner::Says(429, "SomethingNew"), throttled),
         (Manner::Says(400, "SendingPausedException"), not_sent),
+        (Manner::Says(400, "LimitExceededException"), not_sent), // the day is used up: slower does not help
         (Manner::Says(403, "AccessDeniedException"), not_sent),
         (Manner::Says(400, "MessageRejected"), refused),
     ];

@@ -28,4 +28,5 @@ macro_rules! contract {
 
 mod faults;
 mod queue;
+mod ses;
 mod store;
