@@ -47,11 +47,6 @@ pub trait Sender: Send + Sync {
     /// The longest that [`Sender::send`] takes.
     fn timeout(&self) -> Duration;
 
-    /// How many replies a second the whole fleet may send by it, if there is a limit that can be found out now.
-    async fn rate_max(&self) -> Option<f64> {
-        None
-    }
-
     /// The largest mail that the next hop takes, in bytes, as far as that is known.
     fn message_bytes_max(&self) -> Option<usize> {
         None
