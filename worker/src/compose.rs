@@ -28,8 +28,8 @@ const SUBJECT_CHARS_MAX: usize = 256;
 /// Bytes that a header with a signature of each algorithm rarely exceeds.
 const HEAD_BYTES: usize = 2_048;
 const MIME_VERSION: &str = "1.0";
-/// Bytes of text in one encoded word, which has at most 75 characters (RFC 2047 §2).
-const ENCODED_WORD_BYTES: usize = 45;
+/// Bytes of text in one encoded word: a line that has one has at most 76 characters, the field's name included (RFC 2047 §2).
+const ENCODED_WORD_BYTES: usize = 39;
 /// Hexadecimal characters of a VERP token (96 bits: not to be guessed).
 const TOKEN_CHARS: usize = 24;
 

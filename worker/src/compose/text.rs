@@ -61,7 +61,7 @@ fn plain_of<'a>(plain: Option<&'a str>, html: Option<&str>) -> Option<Cow<'a, st
 
 /// What HTML says, with its links as footnotes. What cannot be laid out is not told twice: the HTML goes out beside it.
 fn from_html(html: &str) -> String {
-    html2text::config::plain().link_footnotes(true).string_from_read(html.as_bytes(), PLAIN_COLUMNS).unwrap_or_default()
+    html2text::config::plain_no_decorate().link_footnotes(true).string_from_read(html.as_bytes(), PLAIN_COLUMNS).unwrap_or_default()
 }
 
 /// With CRLF as the only line end, and at the end. A CR or LF by itself would not survive every relay.
