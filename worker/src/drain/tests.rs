@@ -270,14 +270,17 @@ async fn a_slow_send_keeps_its_message_invisible() {
 #[tokio::test]
 async fn a_reply_that_fails_leaves_the_other_alone_and_is_tried_again() {
     let failures = AtomicUsize::new(0);
-    let ses = Scripted::new(Duration::ZERO, move |_| {
-        if failures.fetch_add(1, Ordering::SeqCst) == 0 { Err(SendError::NotSent("450".into())) } else { Ok(Accepted) }
+    let ses = Scripted::new(Duration::ZERO, move |_| match failures.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(SendError::NotSent("450".into())),
+        1 => Err(SendError::Throttled("429".into())),
+        _ => Ok(Accepted),
     });
     let smtp = Scripted::good();
     let mut world = World::start(ses.clone(), smtp.clone()).await;
     world.put("a@example.org", "1").await;
     assert_eq!(world.end().await, Outcome::Retry(Wait::Sender));
     assert_eq!(smtp.sent().len(), 1, "the second reply went although the first failed");
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Sender));
     assert_eq!(world.end().await, Outcome::Answered);
     assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 1));
 }

@@ -1,6 +1,6 @@
 //! The dialogue against a scripted server: what it says, and when it breaks, decides what a failure is.
 
-use std::sync::{Arc, Mutex as StdMutex};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock};
 
 use rustls::ServerConfig;
 use tokio::{
@@ -110,7 +110,7 @@ impl Server {
         self.seen.lock().expect("no panic").lines.iter().filter(|(is_tls, _)| !is_tls).map(|(_, line)| line.clone()).collect()
     }
 
-    fn messages(&self) -> Vec<Vec<u8>> {
+    pub(super) fn messages(&self) -> Vec<Vec<u8>> {
         self.seen.lock().expect("no panic").messages.clone()
     }
 }
@@ -202,9 +202,10 @@ async fn act(stream: &mut BufReader<Box<dyn Stream>>, act: Act, good: &str) -> O
     (!is_end).then_some(())
 }
 
-/// The settings of `[send.SMTP]` with `more` keys.
+/// The settings of `[send.SMTP]` with `more` keys. Time is short unless they say otherwise.
 pub(super) fn settings(host: &str, port: u16, tls: &str, more: &str) -> SmtpSettings {
-    let text = format!("kind = \"smtp\"\nhost = \"{host}\"\nport = {port}\ntls = \"{tls}\"\ntimeout_s = 2\n{more}\n");
+    let timeout = if more.contains("timeout_s") { "" } else { "timeout_s = 2" };
+    let text = format!("kind = \"smtp\"\nhost = \"{host}\"\nport = {port}\ntls = \"{tls}\"\n{timeout}\n{more}\n");
     let example = include_str!("../../../../docs/replyfleet.toml");
     let settings = format!("{}[send.SMTP]\n{text}", example.split("[send.SMTP]").next().expect("there"));
     let password = |name: &str| (name == replyfleet::settings::ENV_SMTP_PASSWORD).then(|| "secret".to_owned());
@@ -230,13 +231,17 @@ fn reply_of(segments: Vec<Vec<u8>>) -> Reply {
 }
 
 /// Twenty megabytes in two segments, with dots to stuff on every line of the second.
-fn big_reply() -> Reply {
-    let line = [vec![b'x'; 76], b"\r\n".to_vec()].concat();
-    let dotted = [b".".to_vec(), vec![b'y'; 75], b"\r\n".to_vec()].concat();
-    reply_of(vec![line.repeat(200_000), dotted.repeat(70_000)])
+pub(super) fn big_reply() -> Reply {
+    static BIG: OnceLock<Reply> = OnceLock::new(); // hashing it takes seconds in an unoptimised build
+    BIG.get_or_init(|| {
+        let line = [vec![b'x'; 76], b"\r\n".to_vec()].concat();
+        let dotted = [b".".to_vec(), vec![b'y'; 75], b"\r\n".to_vec()].concat();
+        reply_of(vec![line.repeat(200_000), dotted.repeat(70_000)])
+    })
+    .clone()
 }
 
-fn unstuffed(message: &[u8]) -> Vec<u8> {
+pub(super) fn unstuffed(message: &[u8]) -> Vec<u8> {
     message.split_inclusive(|&byte| byte == b'\n').flat_map(|line| line.strip_prefix(b".").unwrap_or(line)).copied().collect()
 }
 
@@ -398,8 +403,7 @@ async fn twenty_megabytes_arrive_byte_for_byte_even_at_a_slow_reader() {
     for ehlo in [GOOD.ehlo, "250-test\r\n250 PIPELINING"] {
         let hold = Arc::new(Notify::new());
         let server = Server::start(vec![Script { hold: Some(Arc::clone(&hold)), ehlo, ..GOOD }]).await;
-        let mut settings = settings("127.0.0.1", server.port, "none", "");
-        settings.timeout_s = serde_json::from_str("60").expect("seconds");
+        let settings = settings("127.0.0.1", server.port, "none", "timeout_s = 60");
         let sender = Arc::new(SmtpSender::new(&settings).expect("opened"));
         let reply = big_reply();
         let sent = tokio::spawn({

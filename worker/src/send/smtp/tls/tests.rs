@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    super::tests::{Act, GOOD, Script, Server, reply, settings},
+    super::tests::{Act, GOOD, Script, Server, big_reply, reply, settings, unstuffed},
     *,
 };
 use crate::send::{Accepted, SendError, Sender, smtp::SmtpSender};
@@ -110,6 +110,14 @@ async fn a_mail_goes_by_tls_to_whom_the_authority_vouches_for() {
         assert!(clear.iter().all(|line| line.starts_with("EHLO ") || line == "STARTTLS"), "{tls}: {clear:?}");
         assert_eq!((server.saw("MAIL"), server.saw("MAIL FROM:<bounces+t@example.com> SIZE=39")), (2, 2), "offers count anew over TLS");
     }
+}
+
+#[tokio::test]
+async fn twenty_megabytes_go_by_tls_too() {
+    let server = Server::start(vec![with("good", "starttls")]).await;
+    let (sender, reply) = (Certificates::shared().sender(server.port, "starttls", "timeout_s = 60"), big_reply());
+    assert_eq!(sender.send(&reply).await, Ok(Accepted));
+    assert!(unstuffed(&server.messages()[0]) == reply.to_vec(), "changed on its way");
 }
 
 #[tokio::test]
