@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod cases;
-//mod imap;
-//mod pictures;
+mod imap;
+mod pictures;
 mod program;
 mod python;
 mod relayed;

@@ -56,10 +56,16 @@ struct Part {
 }
 
 impl Read {
-    fn field(&self, name: &str) -> Option<&str> {
+    /// The only value of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let values: Vec<&str> = self.fields.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str()).collect();
         assert!(values.len() <= 1, "{name}: {values:?}");
         values.first().copied()
+    }
+
+    /// The types of all parts, as `multipart/mixed(text/plain, application/octet-stream)`.
+    pub(crate) fn tree(&self) -> String {
+        self.body.tree()
     }
 
     /// The text of a type, with LF.
@@ -77,7 +83,6 @@ impl Part {
         if self.parts.is_empty() { vec![self] } else { self.parts.iter().flat_map(Self::leaves).collect() }
     }
 
-    /// Its types, as `multipart/mixed(text/plain, application/octet-stream)`.
     fn tree(&self) -> String {
         let parts: Vec<String> = self.parts.iter().map(Self::tree).collect();
         if parts.is_empty() { self.kind.clone() } else { format!("{}({})", self.kind, parts.join(", ")) }
@@ -199,7 +204,7 @@ fn each_body_has_the_parts_that_there_are_and_no_others() {
         };
         let files = ", application/octet-stream".repeat(expected.files.len());
         let wanted = if files.is_empty() { text.to_owned() } else { format!("multipart/mixed({text}{files})") };
-        let mut faults: Vec<String> = differing("structure", read.body.tree(), wanted).into_iter().collect();
+        let mut faults: Vec<String> = differing("structure", read.tree(), wanted).into_iter().collect();
         let leaves = read.body.leaves();
         faults.extend(leaves.iter().filter(|part| part.text.is_some()).flat_map(|part| {
             let kind = &part.kind;

@@ -161,11 +161,11 @@ fn mails(stream: &[u8]) -> Vec<Spoken> {
     mails
 }
 
-/// Without the lines that the sink puts before a mail.
+/// Without the lines that the sink puts before a mail, and the empty one after it.
 fn without_notes(file: Vec<u8>) -> Vec<u8> {
     let lines = file.split_inclusive(|&byte| byte == b'\n');
     let notes: usize = lines.take_while(|line| line.starts_with(b"X-")).map(<[u8]>::len).sum();
-    file[notes..].to_vec()
+    file[notes..].strip_suffix(b"\n").expect("a sink that ends a mail with an empty line").to_vec()
 }
 
 /// The Message-ID without its brackets.
