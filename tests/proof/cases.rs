@@ -73,6 +73,7 @@ pub(crate) struct Expected {
     pub(crate) languages: Option<&'static str>,
     pub(crate) in_reply_to: Option<String>,
     pub(crate) references: Option<String>,
+    pub(crate) reply_to: Option<String>,
 }
 
 /// The plain text of a reply.
@@ -112,11 +113,22 @@ impl Case {
         self
     }
 
+    /// With answers to the address that was asked.
+    fn with_reply_to(mut self) -> Self {
+        self.entries[0]["reply_to"] = json!(true);
+        self.replies[0].reply_to = Some(self.asked());
+        self
+    }
+
     /// The same case with another one's entry after its own.
     fn followed_by(mut self, other: Self) -> Self {
         let (in_reply_to, references) = (self.replies[0].in_reply_to.clone(), self.replies[0].references.clone());
         self.entries.extend(other.entries);
-        self.replies.extend(other.replies.into_iter().map(|reply| Expected { in_reply_to: in_reply_to.clone(), references: references.clone(), ..reply }));
+        self.replies.extend(other.replies.into_iter().map(|reply| Expected {
+            in_reply_to: in_reply_to.clone(),
+            references: references.clone(),
+            ..reply
+        }));
         self
     }
 
@@ -144,7 +156,7 @@ impl Case {
 /// Expects these texts, no files, and the settings' subject.
 fn texts(plain: Plain, html: Option<&str>) -> Expected {
     let html = html.map(str::to_owned);
-    Expected { subject: DEFAULT_SUBJECT.into(), plain, html, files: Vec::new(), languages: None, in_reply_to: None, references: None }
+    Expected { subject: DEFAULT_SUBJECT.into(), plain, html, files: Vec::new(), languages: None, in_reply_to: None, references: None, reply_to: None }
 }
 
 fn text(plain: &str) -> Plain {
@@ -181,7 +193,8 @@ fn both_case(name: &'static str, plain: &str, html: &str) -> Case {
 fn bilingual(name: &'static str, is_english: bool, is_html: bool, files: &[(&'static str, &str)]) -> Case {
     let (english, persian) = (("en", "ltr", PLAIN, HTML), ("fa", "rtl", PERSIAN, PERSIAN_HTML));
     let (own, other) = if is_english { (english, persian) } else { (persian, english) };
-    let body = |(_, _, plain, html): (&str, &str, &str, &str)| if is_html { json!([["plain", plain], ["html", html]]) } else { json!([["plain", plain]]) };
+    let body =
+        |(_, _, plain, html): (&str, &str, &str, &str)| if is_html { json!([["plain", plain], ["html", html]]) } else { json!([["plain", plain]]) };
     let entry = json!({
         "body": body(own), "lang": own.0, "subject": "Own", "attachments": attachments(files),
         "translations": {other.0: {"body": body(other), "subject": "ترجمه 😀"}},
@@ -197,18 +210,14 @@ fn bilingual(name: &'static str, is_english: bool, is_html: bool, files: &[(&'st
 fn monolingual(name: &'static str, is_english: bool) -> Case {
     let mut case = bilingual(name, is_english, true, &[]);
     let (lang, dir, plain, html) = if is_english { ("en", "ltr", PLAIN, HTML) } else { ("fa", "rtl", PERSIAN, PERSIAN_HTML) };
-    case.replies[0] = Expected {
-        subject: "Own".into(),
-        plain: text(plain),
-        html: Some(marked(lang, dir, html)),
-        languages: Some(lang),
-        ..case.replies[0].clone()
-    };
+    case.replies[0] =
+        Expected { subject: "Own".into(), plain: text(plain), html: Some(marked(lang, dir, html)), languages: Some(lang), ..case.replies[0].clone() };
     case.tagged(lang)
 }
 
 /// Every case.
-pub(crate) static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| [bodies(), files(), languages(), subjects(), threads()].into_iter().flatten().collect());
+pub(crate) static CASES: LazyLock<Vec<Case>> =
+    LazyLock::new(|| [bodies(), files(), languages(), subjects(), threads()].into_iter().flatten().collect());
 
 fn bodies() -> Vec<Case> {
     let long = |text: &str| text.repeat(5_000 / text.len());
@@ -278,6 +287,7 @@ fn subjects() -> Vec<Case> {
 fn threads() -> Vec<Case> {
     let long = |letter: &str| format!("<{}@client.example.org>", letter.repeat(200));
     vec![
+        plain_case("answers", PLAIN).tagged("code-1").with_reply_to(),
         plain_case("no-id", PLAIN).asked_with("Subject: please", None, None),
         plain_case("two-ids", PLAIN).asked_with("Subject: please\nMessage-ID: <1@x.example> <2@x.example>\nReferences: <0@x.example>", None, None),
         both_case("thread", PLAIN, HTML).asked_with(

@@ -1,4 +1,5 @@
-//! What other programs make of our replies: Python's email package, Postfix, SpamAssassin, Dovecot, Chromium. One a file.
+//! What other programs make of our replies: Python's email package, Postfix, SpamAssassin, Dovecot, Chromium,
+//! and those who verify signatures. One a file.
 //!
 //! All look at the same replies, from every branch of composing ([`cases`]), which a real worker sent by SMTP once
 //! ([`run`]). A program that is missing skips its tests; `tests/run` installs them all.
@@ -13,4 +14,5 @@ mod program;
 mod python;
 mod relayed;
 mod run;
+mod signed;
 mod spamassassin;

@@ -9,6 +9,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
     process::{Child, Stdio},
     sync::LazyLock,
@@ -23,6 +24,7 @@ use replyfleet_tests::{
 use crate::{
     cases::{CASES, Case, DOMAIN, Expected, catalogue, contents, settings},
     program,
+    signed::{KEYS, Key},
 };
 
 /// Where the tap listens, in the world's own network.
@@ -77,7 +79,8 @@ fn send_all() -> Option<Vec<Sent>> {
     };
     let text = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
     let text = change(text, "from_name = \"Responder\"", &settings());
-    fs::write(world.path("replyfleet.toml"), change(text, "port = 2525", &format!("port = {TAP_PORT}"))).unwrap();
+    let text = change(text, "port = 2525", &format!("port = {TAP_PORT}"));
+    fs::write(world.path("replyfleet.toml"), text + &signing(&world)).unwrap();
     let mut tap = start_tap(&world);
     for case in CASES.iter() {
         world.send(&Mail { from: &case.sender(), to: &case.asked(), content: case.request() });
@@ -92,6 +95,19 @@ fn send_all() -> Option<Vec<Sent>> {
     drop((worker, world));
     tap.wait().unwrap();
     Some(replies)
+}
+
+/// Puts the keys into the world, readable for the worker's group; the settings that name them.
+fn signing(world: &World) -> String {
+    let entry = |key: &Key| {
+        let path = world.path(&format!("{}.pem", key.selector));
+        fs::write(&path, &key.pem).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let group = fs::metadata(world.path("secret")).unwrap().gid();
+        chown(&path, None, Some(group)).unwrap();
+        format!("[[signing.keys]]\ndomain = \"{DOMAIN}\"\nselector = \"{}\"\nkey = \"file:{}\"\n", key.selector, path.display())
+    };
+    KEYS.iter().map(entry).collect()
 }
 
 /// Starts the tap in the world; it ends with the world.
