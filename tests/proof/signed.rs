@@ -52,17 +52,26 @@ fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     program::said_to(Command::new("openssl").args(arguments).stderr(Stdio::null()), input)
 }
 
-/// A mail, what to call it, and how many of its signatures must hold.
-type Mail = (String, Vec<u8>, usize);
+/// A mail to verify.
+struct Mail {
+    /// What to call it.
+    name: String,
+    /// The address of its From.
+    from: String,
+    octets: Vec<u8>,
+    /// How many of its signatures must hold.
+    holding: usize,
+}
 
 /// Every reply as it arrived, and at the end the first one changed: it shows that each verifier looks.
 fn mails() -> Option<Vec<Mail>> {
     let replies = replies()?;
-    let mut mails: Vec<Mail> = replies.iter().map(|reply| (reply.name(), with_crlf(&reply.arrived), KEYS.len())).collect();
-    let (name, mut changed, _) = mails[0].clone();
-    let last = changed.len() - 3;
-    changed[last] ^= 1;
-    mails.push((format!("{name}, changed"), changed, 0));
+    let arrived = |reply: &Sent| Mail { name: reply.name(), from: reply.case.address(), octets: with_crlf(&reply.arrived), holding: KEYS.len() };
+    let mut mails: Vec<Mail> = replies.iter().map(arrived).collect();
+    let mut changed = Mail { name: "changed".into(), holding: 0, ..arrived(&replies[0]) };
+    let last = changed.octets.len() - 3;
+    changed.octets[last] ^= 1;
+    mails.push(changed);
     Some(mails)
 }
 
@@ -79,8 +88,8 @@ fn dns() -> Dns {
 fn assert_hold(mails: &[Mail], hold: impl IntoIterator<Item = usize>) {
     let hold: Vec<usize> = hold.into_iter().collect();
     assert_eq!(hold.len(), mails.len());
-    let wrong = mails.iter().zip(hold).filter(|((_, _, wanted), hold)| wanted != hold);
-    let wrong: Vec<String> = wrong.map(|((name, _, wanted), hold)| format!("{name}: {hold} of {wanted}")).collect();
+    let wrong = mails.iter().zip(hold).filter(|(mail, hold)| mail.holding != *hold);
+    let wrong: Vec<String> = wrong.map(|(mail, hold)| format!("{}: {hold} of {}", mail.name, mail.holding)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -111,7 +120,7 @@ fn dkimpy_takes_every_signature_of_every_reply() {
         return;
     }
     let dns = dns();
-    let jobs: Value = mails.iter().map(|(_, mail, _)| json!({"do": "verify", "mail": BASE64_STANDARD.encode(mail)})).collect();
+    let jobs: Value = mails.iter().map(|mail| json!({"do": "verify", "mail": BASE64_STANDARD.encode(&mail.octets)})).collect();
     let mut command = Command::new(python);
     command.arg(repository().join("tests/authentication/second.py")).arg(dns.address().to_string());
     let said: Vec<Vec<bool>> = serde_json::from_slice(&program::said_to(&mut command, jobs.to_string().as_bytes())).unwrap();
@@ -125,10 +134,9 @@ async fn mail_auth_takes_every_signature_of_every_reply() {
     let settings = serde_json::from_value(json!({"resolver": dns.address(), "timeout_s": 5})).unwrap();
     let authenticator = Authenticator::open(&settings).unwrap();
     let facts = Facts { client_address: "192.0.2.1".into(), helo: "client.example.net".into(), arrived: UnixMillis::now(), ..Facts::default() };
-    let from = Address::parse(&format!("anyone@{DOMAIN}")).unwrap();
     let mut hold = Vec::new();
-    for (_, mail, _) in &mails {
-        let evidence = authenticator.authenticate(mail, &from, &facts).await;
+    for mail in &mails {
+        let evidence = authenticator.authenticate(&mail.octets, &Address::parse(&mail.from).unwrap(), &facts).await;
         hold.push(evidence.lines().iter().filter(|line| line.method == "dkim" && line.result == "pass").count());
     }
     assert_hold(&mails, hold);
@@ -145,8 +153,8 @@ fn opendkim_takes_every_signature_of_every_reply() {
     fs::write(folder.path().join("keys"), keys).unwrap();
     fs::write(folder.path().join("conf"), format!("Mode v\nTestPublicKeys {}\n", folder.path().join("keys").display())).unwrap();
     let mut hold = Vec::new();
-    for (_, mail, _) in &mails {
-        fs::write(folder.path().join("mail"), mail).unwrap();
+    for mail in &mails {
+        fs::write(folder.path().join("mail"), &mail.octets).unwrap();
         let output = Command::new(OPENDKIM).args(["-x", "conf", "-vv", "-t", "mail"]).current_dir(folder.path()).output().unwrap();
         hold.push(String::from_utf8_lossy(&output.stdout).matches("dkim=pass").count());
     }
