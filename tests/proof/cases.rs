@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 /// Whose addresses answer.
 pub(crate) const DOMAIN: &str = "responder.test";
+/// A domain whose mail Google takes.
+pub(crate) const GOOGLE_CUSTOMER: &str = "example.net";
 /// `reply.from_name`.
 pub(crate) const FROM_NAME: &str = "پاسخ‌گو Responder";
 /// `reply.subject`.
@@ -49,10 +51,12 @@ pub(crate) fn contents() -> [(&'static str, Vec<u8>); 3] {
 
 /// A request, and what answers it.
 pub(crate) struct Case {
-    /// Local part of the address that is asked; `someone.NAME@example.org` asks.
+    /// Local part of the address that is asked; `someone.NAME` asks.
     pub(crate) name: &'static str,
     /// The +tag of the address.
     tag: &'static str,
+    /// Whose customer asks.
+    domain: &'static str,
     /// Message-ID, References and Subject of the request.
     fields: String,
     /// The catalogue's entries, without address and way to send.
@@ -90,7 +94,14 @@ impl Case {
     fn new(name: &'static str, entry: Value, expected: Expected) -> Self {
         let id = format!("<{name}@client.example.org>");
         let expected = Expected { in_reply_to: Some(id.clone()), references: Some(id.clone()), ..expected };
-        Self { name, tag: "", fields: format!("Message-ID: {id}\nSubject: please\n"), entries: vec![entry], replies: vec![expected] }
+        Self {
+            name,
+            tag: "",
+            domain: "example.org",
+            fields: format!("Message-ID: {id}\nSubject: please\n"),
+            entries: vec![entry],
+            replies: vec![expected],
+        }
     }
 
     /// With another header: its own subject and thread, and the ids that the reply must have.
@@ -134,7 +145,7 @@ impl Case {
 
     /// Who asks, and gets the replies.
     pub(crate) fn sender(&self) -> String {
-        format!("someone.{}@example.org", self.name)
+        format!("someone.{}@{}", self.name, self.domain)
     }
 
     /// The address that answers.
@@ -167,6 +178,13 @@ fn with_files(expected: Expected, files: &[(&'static str, &str)]) -> Expected {
     let contents = contents();
     let content = |key: &str| contents.iter().find(|(found, _)| *found == key).unwrap().1.clone();
     Expected { files: files.iter().map(|&(name, key)| (name, content(key))).collect(), ..expected }
+}
+
+/// Asked by somebody whose provider wants other names.
+fn renamed() -> Case {
+    let entry = json!({"body": PLAIN, "attachments": attachments(&[("برنامه.apk", "all-bytes.bin"), ("setup.exe", "lines.txt")])});
+    let expected = with_files(texts(text(PLAIN), None), &[("برنامه.ap_", "all-bytes.bin"), ("setup", "lines.txt")]);
+    Case { domain: GOOGLE_CUSTOMER, ..Case::new("renamed", entry, expected) }
 }
 
 fn attachments(files: &[(&str, &str)]) -> Value {
@@ -247,6 +265,7 @@ fn files() -> Vec<Case> {
         with("file", json!(PLAIN), &[ASCII_FILE], texts(text(PLAIN), None)),
         with("html-file", json!([["html", HTML]]), &[ASCII_FILE], texts(Plain::Derived(&["reader"]), Some(HTML))),
         with("files", json!([["plain", PERSIAN], ["html", PERSIAN_HTML]]), &FILES, texts(text(PERSIAN), Some(PERSIAN_HTML))),
+        renamed(),
         both_case("several", PLAIN, HTML).followed_by(with("several", json!(PERSIAN), &FILES[..2], texts(text(PERSIAN), None))),
     ]
 }
@@ -279,13 +298,16 @@ fn subjects() -> Vec<Case> {
         asked_subject("asked-subject-reply", "RE: hello", "RE: hello".into()),
         asked_subject("asked-subject-long", &"word ".repeat(150), format!("Re: {}", "word ".repeat(150)[..256].trim_end())),
         asked_subject("asked-subject-hostile", "=?utf-8?q?a=0D=0ABcc:_b@example.net=00_=E2=80=AEc?=", "Re: aBcc: b@example.net c".into()),
+        // Nothing but white space must not be a line by itself.
+        asked_subject("asked-subject-blank", &format!("=?utf-8?q?a{}b?=", "_".repeat(50)), format!("Re: a{}b", " ".repeat(50))),
+        fixed("fixed-blank", format!("a{}b{}c", " ".repeat(90), " ".repeat(90))),
         // An encoded word that comes out of another one is only text.
         asked_subject("asked-subject-nested", "=?utf-8?q?=3D=3Futf-8=3Fq=3Fa=3DE2=3D80=3DAEb=3F=3D?=", "Re: =?utf-8?q?a=E2=80=AEb?=".into()),
     ]
 }
 
 fn threads() -> Vec<Case> {
-    let long = |letter: &str| format!("<{}@client.example.org>", letter.repeat(200));
+    let long = |letter: &str| format!("<{}@client.example.org>", letter.repeat(870));
     vec![
         plain_case("answers", PLAIN).tagged("code-1").with_reply_to(),
         plain_case("no-id", PLAIN).asked_with("Subject: please", None, None),

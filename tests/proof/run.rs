@@ -22,7 +22,7 @@ use replyfleet_tests::{
 };
 
 use crate::{
-    cases::{CASES, Case, DOMAIN, Expected, catalogue, contents, settings},
+    cases::{CASES, Case, DOMAIN, Expected, GOOGLE_CUSTOMER, catalogue, contents, settings},
     program,
     signed::{KEYS, Key},
 };
@@ -68,7 +68,8 @@ pub(crate) fn replies() -> Option<&'static [Sent]> {
 
 fn send_all() -> Option<Vec<Sent>> {
     let start = Instant::now();
-    let world = World::start(&Plan::on(Backing::Embedded))?;
+    let google = [format!("--mx-host={GOOGLE_CUSTOMER},aspmx.l.google.com,10"), "--host-record=aspmx.l.google.com,192.0.2.26".into()];
+    let world = World::start(&Plan { names: &google, authentication: "unproven = \"full\"", ..Plan::on(Backing::Embedded) })?;
     fs::write(world.path("store/files/catalogue.json"), catalogue()).unwrap();
     for (key, content) in contents() {
         fs::write(world.path("store/files").join(key), content).unwrap();
