@@ -29,7 +29,7 @@ pub struct ProviderSettings {
 ///
 /// Sizes are those of mail that they receive: Gmail 50 MB (since March 2017; what it sends may have 25), Exchange Online and
 /// outlook.com 25 MB unless a tenant raises it, Yahoo 25 MB, iCloud 20 MB. Names: Google and Microsoft refuse `.exe` and `.apk` by
-/// their extensions, Google inside archives too.
+/// their extensions, Google inside archives too. Beside the mail hosts stand the largest domains, for where no DNS is asked.
 pub(super) fn built_in() -> Vec<ProviderSettings> {
     let rename = || [("exe", ""), ("apk", "ap_")].map(|(from, to)| (from.to_owned(), to.to_owned())).into();
     let provider = |name: &str, mx: &[&str], message_bytes_max, rename| ProviderSettings {
@@ -40,10 +40,10 @@ pub(super) fn built_in() -> Vec<ProviderSettings> {
         rate: None,
     };
     vec![
-        provider("google", &["google.com", "googlemail.com"], 50_000_000, rename()),
-        provider("microsoft", &["protection.outlook.com", "hotmail.com"], 25_000_000, rename()),
-        provider("yahoo", &["yahoodns.net"], 25_000_000, BTreeMap::new()),
-        provider("apple", &["mail.icloud.com"], 20_000_000, BTreeMap::new()),
+        provider("google", &["google.com", "googlemail.com", "gmail.com"], 50_000_000, rename()),
+        provider("microsoft", &["protection.outlook.com", "outlook.com", "hotmail.com", "live.com", "msn.com"], 25_000_000, rename()),
+        provider("yahoo", &["yahoodns.net", "yahoo.com"], 25_000_000, BTreeMap::new()),
+        provider("apple", &["mail.icloud.com", "icloud.com", "me.com"], 20_000_000, BTreeMap::new()),
     ]
 }
 
