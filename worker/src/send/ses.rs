@@ -2,7 +2,7 @@
 //!
 //! The SDK makes and signs the request, but its body's largest part is not made by it: `SendEmail` takes bytes of its own
 //! and would copy them into base64 and that into JSON, for each reply. So the SDK writes the request with a placeholder,
-//! and before it is signed, [`Substitute`] puts what replies share in the placeholder's place, with length and hash.
+//! and before it is signed, `Substitute` puts what replies share in the placeholder's place, with length and hash.
 //!
 //! SES has no idempotency token, so nothing here tries again: what follows from a failure is the ledger's business.
 

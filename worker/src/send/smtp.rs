@@ -1,7 +1,7 @@
 //! An SMTP relay as sender: our own dialogue over pooled connections.
 //!
-//! [`route`] says which way a mail takes, [`pool`] which connection, [`connection`] how one is opened and [`tls`] whom it
-//! trusts; [`delivery`] hands the mail over in the words of [`dialogue`] and [`answer`]. Why none of it is a library's:
+//! `route` says which way a mail takes, `pool` which connection, `connection` how one is opened and `tls` whom it
+//! trusts; `delivery` hands the mail over in the words of `dialogue` and `answer`. Why none of it is a library's:
 //! `docs/decisions/0015-smtp-client.md`. Every failure is sorted by the phase of the dialogue in which it came.
 
 mod answer;

@@ -64,7 +64,11 @@ pub(super) async fn deliver(
 fn commands(connection: &Connection, reply: &Reply) -> Result<[String; 3], SendError> {
     let refused = |text: &str| Err(SendError::Refused(text.into()));
     let offers = connection.dialogue.offers();
-    let Some(mail_from) = Address::parse(&reply.mail_from) else { return refused("sender address") };
+    let mail_from = match reply.mail_from.as_str() {
+        "" => "", // RFC 5321 §4.5.5: nobody gets a bounce
+        address if Address::parse(address).is_some_and(|parsed| parsed.as_str() == address) => address,
+        _ => return refused("sender address"),
+    };
     let Some(rcpt_to) = Address::parse(&reply.rcpt_to) else { return refused("recipient address") };
     if !rcpt_to.as_str().is_ascii() && !offers.has_smtputf8 {
         return refused("no SMTPUTF8");
@@ -74,7 +78,7 @@ fn commands(connection: &Connection, reply: &Reply) -> Result<[String; 3], SendE
     }
     let size = if offers.has_size { format!(" SIZE={}", reply.len()) } else { String::new() };
     let smtputf8 = if rcpt_to.as_str().is_ascii() { "" } else { " SMTPUTF8" };
-    Ok([format!("MAIL FROM:<{}>{size}{smtputf8}\r\n", mail_from.as_str()), format!("RCPT TO:<{}>\r\n", rcpt_to.as_str()), "DATA\r\n".into()])
+    Ok([format!("MAIL FROM:<{mail_from}>{size}{smtputf8}\r\n"), format!("RCPT TO:<{}>\r\n", rcpt_to.as_str()), "DATA\r\n".into()])
 }
 
 async fn transact(connection: &mut Connection, commands: &[String; 3], reply: &Reply, stage: &mut Stage) -> Result<(), Failed> {
