@@ -426,6 +426,17 @@ impl Settings {
                 "is the catalogue's bucket; what is old among the claim checks is removed, so give them one of their own",
             );
         }
+        for provider in &self.providers {
+            if let Some((key, text)) = provider.fault() {
+                return fault(&format!("providers.{key}"), &text);
+            }
+            if self.providers.iter().filter(|other| other.name == provider.name).count() > 1 {
+                return fault("providers.name", &format!("two entries are called {:?}", provider.name));
+            }
+        }
+        if let Some(domain) = self.rates.domains.keys().find(|domain| domain.to_ascii_lowercase() != **domain || !domain.is_ascii()) {
+            return fault("rates.domains", &format!("{domain:?} never matches: domains are compared in lower case and as A-labels"));
+        }
         for (key, path) in self.paths() {
             if !path.is_absolute() {
                 let text = format!("{} must be an absolute path: Postfix runs the enqueuer in its own folder", path.display());

@@ -25,6 +25,25 @@ pub struct ProviderSettings {
     pub rate: Option<Rate>,
 }
 
+impl ProviderSettings {
+    /// The key of what could never match, and what is wrong with it.
+    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+        let is_domain = |text: &str| {
+            let is_label = |label: &str| !label.is_empty() && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+            text.contains('.') && text.split('.').all(is_label)
+        };
+        if let Some(host) = self.mx.iter().find(|host| !is_domain(host)) {
+            return Some(("mx", format!("{host:?} never matches: write a domain in lower case, as \"example.com\"")));
+        }
+        let is_extension = |text: &str| !text.is_empty() && !text.contains('.') && text.to_lowercase() == text;
+        if let Some(from) = self.rename.keys().find(|from| !is_extension(from)) {
+            return Some(("rename", format!("{from:?} never matches: write an extension in lower case and without its dot, as \"exe\"")));
+        }
+        let is_fit = |text: &str| !text.contains(|c: char| c.is_control() || matches!(c, '/' | '\\' | '"'));
+        self.rename.values().find(|to| !is_fit(to)).map(|to| ("rename", format!("{to:?} cannot stand in a file name")))
+    }
+}
+
 /// The providers that are known without settings.
 ///
 /// Sizes are those of mail that they receive: Gmail 50 MB (since March 2017; what it sends may have 25), Exchange Online and
@@ -112,6 +131,25 @@ mod tests {
         for text in ["", "100", "0/s", "-1/s", "1.5/s", "100/w", "x/s", "99999999999/s"] {
             let error = toml::from_str::<Table>(&format!("rate = {text:?}")).expect_err(text).to_string();
             assert!(error.contains("as 100/s"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_could_never_match_is_refused_with_the_right_spelling() {
+        let fault = |entry: &str| {
+            let text = format!("{}\n[[providers]]\nname = \"x\"\n{entry}\n", include_str!("../../docs/replyfleet.toml"));
+            crate::settings::Settings::parse(&text, "test", |_| None).map(drop).expect_err(entry).to_string()
+        };
+        for (entry, wanted) in [
+            ("mx = [\"Google.com\"]", "\"Google.com\" never matches"),
+            ("mx = [\"*.google.com\"]", "write a domain in lower case"),
+            ("mx = []\nrename = { \".exe\" = \"\" }", "\".exe\" never matches: write an extension in lower case and without its dot"),
+            ("mx = []\nrename = { EXE = \"\" }", "\"EXE\" never matches"),
+            ("mx = []\nrename = { exe = \"a/b\" }", "cannot stand in a file name"),
+            ("mx = []\n[[providers]]\nname = \"x\"\nmx = []", "two entries are called \"x\""),
+        ] {
+            let text = fault(entry);
+            assert!(text.contains(wanted), "{entry}: {text}");
         }
     }
 }

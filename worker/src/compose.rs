@@ -86,7 +86,9 @@ pub fn compose(
     // The local part may be UTF-8 (RFC 6532): written as it is, it is what was checked.
     field("To", raw(&to));
     if response.is_reply_to {
-        let asked = Address::parse(recipient.asked).map_or_else(|| response.address.clone(), |asked| asked.for_transport());
+        // A +tag beyond ASCII would make a mail of a kind that not every server takes.
+        let asked = Address::parse(recipient.asked).map(|asked| asked.for_transport()).filter(|asked| asked.is_ascii());
+        let asked = asked.unwrap_or_else(|| response.address.clone());
         field("Reply-To", raw(&asked));
     }
     field("Subject", unstructured(&subject(letterhead, recipient.request, response, translation)));

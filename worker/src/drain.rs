@@ -25,6 +25,7 @@ use crate::{
     lease::{Hold, Leases},
     metrics::{Metrics, Story},
     outcome::{Outcome, Park, Wait},
+    pace::Pace,
     respond::{Account, Responder},
     settle::{Ended, Settler},
 };
@@ -33,9 +34,13 @@ use crate::{
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
+/// How long nothing is received while too much waits for its turn.
+const FULL_PAUSE: Duration = Duration::from_secs(5);
+
 /// What the loop works with.
 pub(crate) struct Drain {
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) pace: Arc<Pace>,
     pub(crate) responder: Arc<Responder>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -57,6 +62,11 @@ impl Drain {
         let mut back_off = BACK_OFF_MIN;
         while !*stop.borrow() {
             let Some(free) = free_slots(&slots, &mut stop).await else { break };
+            if this.pace.is_full(Instant::now()) {
+                tracing::warn!("so many replies wait for their turn that nothing more is received for now");
+                let _ = tokio::time::timeout(FULL_PAUSE, stop.wait_for(|stop| *stop)).await;
+                continue;
+            }
             let received = this.queue.receive(free.len(), this.long_poll).await;
             match received {
                 Ok(deliveries) => {
@@ -104,7 +114,7 @@ impl Drain {
             let respond = self.responder.respond(&delivery, envelope.as_ref(), &mut account);
             AssertUnwindSafe(respond).catch_unwind().await.unwrap_or(Outcome::Parked(Park::Panicked))
         };
-        let row = outcome.row(delivery.receive_count);
+        let row = outcome.row(account.tries.unwrap_or(delivery.receive_count));
         let story = Story {
             facts: envelope.as_ref().map(|envelope| &envelope.facts),
             receive_count: delivery.receive_count,

@@ -79,7 +79,7 @@ impl Metrics {
     pub fn ended(&self, outcome: &Outcome, row: &Row, story: &Story<'_>) {
         let processing_time = story.facts.map(|facts| story.now.since(facts.arrived)).unwrap_or_default();
         let request_key = story.facts.map(|facts| facts.request_key.as_str()).unwrap_or_default();
-        let Account { replies: states, proof, granted } = story.account;
+        let Account { replies: states, proof, granted, without_files, .. } = story.account;
         let replies = states.iter().map(|state| state.word()).collect::<Vec<_>>().join(",");
         macro_rules! line {
             ($level:expr) => {
@@ -93,6 +93,7 @@ impl Metrics {
                     replies,
                     proof,
                     granted,
+                    without_files,
                     receive_count = story.receive_count,
                     processing_time_ms = millis(processing_time),
                     handling_time_ms = millis(story.handling_time),

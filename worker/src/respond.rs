@@ -59,6 +59,11 @@ pub(crate) struct Account {
     pub(crate) proof: &'static str,
     /// What the ledger granted; empty if it was not asked.
     pub(crate) granted: &'static str,
+    /// How many of its replies left without their files, which were too big.
+    pub(crate) without_files: usize,
+    /// How often a next hop would not take one of its replies, where that is what it waits for. How often the message was
+    /// received says less: it may just have come for its turn.
+    pub(crate) tries: Option<u32>,
 }
 
 /// Why the way ends before its end.
@@ -189,7 +194,7 @@ impl Responder {
         drop(mail); // replies may take long, and need nothing of it
         account.replies = states(&progress);
         account.granted = progress.granted.word();
-        self.reply_all(&case, &progress, delivery.receive_count == 1, &mut account.replies).await
+        self.reply_all(&case, &progress, delivery.receive_count == 1, account).await
     }
 
     /// What the ledger knows: the request has ended before, its time has run out meanwhile, or it has begun, and then its

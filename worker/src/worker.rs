@@ -115,6 +115,7 @@ impl Worker {
         };
         let drain = Drain {
             queue: ground.queue,
+            pace,
             responder: Arc::new(responder),
             metrics: Arc::clone(&metrics),
             clock,
@@ -158,6 +159,7 @@ impl Worker {
     pub async fn run(self, stop: watch::Receiver<bool>) -> bool {
         let (switches, catalogue) = (self.switches, Arc::clone(&self.catalogue));
         let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics, self.look_every).await });
+        self.paces.begin().await;
         let pacer = tokio::spawn(self.paces.keep_current(self.look_every));
         let refresher = tokio::spawn(async move { self.catalogue.keep_current(self.refresh).await });
         let clock = Arc::clone(&self.drain.clock);

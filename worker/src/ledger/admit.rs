@@ -202,7 +202,7 @@ impl Ledger {
             End::Commit => transaction.commit().await?,
             End::Rollback => transaction.rollback().await?,
         }
-        let pending = |response: &Promise| ReplyRow { state: ReplyState::Pending, response: response.digest.clone() };
+        let pending = |response: &Promise| ReplyRow { state: ReplyState::Pending, response: response.digest.clone(), attempts: 0 };
         Ok(Progress { verdict: decision.verdict, replies: application.promised(decision.granted).map(pending).collect(), granted: decision.granted })
     }
 

@@ -23,12 +23,14 @@ pub struct ReplyRow {
     pub state: ReplyState,
     /// The digest of the response that was promised.
     pub response: String,
+    /// How often a worker claimed it.
+    pub attempts: u32,
 }
 
 impl TryFrom<reply::Model> for ReplyRow {
     type Error = LedgerError;
     fn try_from(row: reply::Model) -> Result<Self, LedgerError> {
-        Ok(Self { state: ReplyState::from_word(&row.state)?, response: row.response })
+        Ok(Self { state: ReplyState::from_word(&row.state)?, response: row.response, attempts: row.attempts.unsigned_abs() })
     }
 }
 

@@ -11,6 +11,9 @@ use crate::{ledger::Ledger, send::Senders};
 /// How often a sender is asked for its rate; one in this many looks.
 const ASK_EVERY: u32 = 15;
 
+/// How long the first answer is waited for.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What is looked at.
 pub(crate) struct PaceKeeper {
     pub(crate) pace: Arc<Pace>,
@@ -20,11 +23,16 @@ pub(crate) struct PaceKeeper {
 }
 
 impl PaceKeeper {
+    /// Asks for the first time: before a reply leaves. A sender that does not answer leaves its lane as it is.
+    pub(crate) async fn begin(&self) {
+        let _ = tokio::time::timeout(ASK_TIMEOUT, self.ask_senders()).await; // asked again later
+    }
+
     /// Looks for ever, with this pause between looks.
     pub(crate) async fn keep_current(self, look_every: Duration) {
         let mut looks = 0_u32;
         loop {
-            if looks.is_multiple_of(ASK_EVERY) {
+            if looks.is_multiple_of(ASK_EVERY) && looks > 0 {
                 self.ask_senders().await;
             }
             match self.ledger.workers(self.clock.now()).await {

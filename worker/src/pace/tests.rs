@@ -10,7 +10,7 @@ fn seconds(seconds: f64) -> Duration {
 
 /// How many of `wanted` new replies leave at `now`.
 fn left(pace: &Pace, wanted: usize, now: Instant) -> usize {
-    (0..wanted).filter(|_| pace.take(&[SES], true, now).is_ok()).count()
+    (0..wanted).filter(|_| pace.take(&[SES], Turn::New, now).is_ok()).count()
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn over_its_rate_a_reply_is_sent_away_and_finds_room_when_it_comes_back() {
         due.sort_by(|a, b| b.cmp(a));
         let (at, is_new) = due.pop().expect("not empty");
         takes += 1;
-        match pace.take(&[SES], is_new, start + at) {
+        match pace.take(&[SES], if is_new { Turn::New } else { Turn::Back }, start + at) {
             Ok(()) => sent.push(at),
             Err(away) => due.push((at + seconds(away.as_secs_f64().ceil()), false)),
         }
@@ -46,10 +46,10 @@ fn over_its_rate_a_reply_is_sent_away_and_finds_room_when_it_comes_back() {
 #[test]
 fn who_comes_new_does_not_overtake() {
     let (pace, start) = (Pace::new([(SES, 1.0)]), Instant::now());
-    assert_eq!(left(&pace, 5, start), 2, "one, and a second's worth of slack");
+    assert_eq!(left(&pace, 7, start), 4, "one, and three replies of slack");
     let later = start + seconds(1.5);
-    assert!(pace.take(&[SES], true, later).is_err(), "three others have places");
-    assert!(pace.take(&[SES], false, later).is_ok());
+    assert!(pace.take(&[SES], Turn::New, later).is_err(), "three others have places");
+    assert!(pace.take(&[SES], Turn::Back, later).is_ok());
 }
 
 #[test]
@@ -64,9 +64,11 @@ fn the_fullest_lane_decides_and_no_other_is_charged() {
     let (slow, fast) = (Lane::Provider("p".into()), Lane::Domain("example.com".into()));
     let (pace, start) = (Pace::new([(slow.clone(), 1.0), (fast.clone(), 4.0)]), Instant::now());
     let both = [slow, fast.clone()];
-    assert!(pace.take(&both, true, start).is_ok() && pace.take(&both, true, start).is_ok());
-    assert!(pace.take(&both, true, start).is_err());
-    assert_eq!((0..10).filter(|_| pace.take(std::slice::from_ref(&fast), true, start).is_ok()).count(), 3, "5 are the burst, 2 have gone");
+    for _ in 0..4 {
+        assert!(pace.take(&both, Turn::New, start).is_ok());
+    }
+    assert!(pace.take(&both, Turn::New, start).is_err());
+    assert_eq!((0..10).filter(|_| pace.take(std::slice::from_ref(&fast), Turn::New, start).is_ok()).count(), 1, "5 may go at once, 4 have");
 }
 
 #[test]
@@ -97,5 +99,86 @@ fn a_rate_can_change_and_go() {
 #[test]
 fn nobody_is_sent_away_for_longer_than_the_queue_can_hide_it() {
     let (pace, start) = (Pace::new([(SES, 0.001)]), Instant::now());
-    assert!((0..100).filter_map(|_| pace.take(&[SES], true, start).err()).all(|away| away <= AWAY_MAX));
+    assert!((0..100).filter_map(|_| pace.take(&[SES], Turn::New, start).err()).all(|away| away <= AWAY_MAX));
+}
+
+#[test]
+fn a_request_that_waits_takes_one_place_for_all_its_replies() {
+    let (pace, start) = (Pace::new([(SES, 1.0)]), Instant::now());
+    while pace.take(&[SES], Turn::New, start).is_ok() {}
+    let alone = pace.take(&[SES], Turn::New, start).expect_err("full");
+    assert_eq!(pace.take(&[SES], Turn::Waiting, start), Err(Duration::ZERO));
+    let next = pace.take(&[SES], Turn::New, start).expect_err("full");
+    assert_eq!(next - alone, seconds(1.0), "the second reply of the first took no place");
+}
+
+/// Many workers, each with a small share; messages come back to any of them; each request has two replies.
+#[test]
+fn a_fleet_uses_most_of_its_rate_and_never_more() {
+    const WORKERS: usize = 20;
+    const RATE: f64 = 12.5;
+    let start = Instant::now();
+    let fleet: Vec<Pace> = (0..WORKERS).map(|_| Pace::new([(SES, RATE)])).collect();
+    fleet.iter().for_each(|pace| pace.set_workers(WORKERS));
+    // When each comes, how many of its replies are left; the earliest is taken next.
+    let mut due: BinaryHeap<Reverse<(Duration, bool, u32)>> = (0..5_000).map(|_| Reverse((Duration::ZERO, true, 2))).collect();
+    let (mut sent, mut last, mut takes, mut seed) = (0_u32, Duration::ZERO, 0, 1_u64);
+    while let Some(Reverse((at, is_new, left))) = due.pop() {
+        let mut remaining = left;
+        takes += 1;
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let pace = &fleet[usize::try_from(seed >> 33).expect("31 bits") % WORKERS];
+        let (mut turn, mut place) = (if is_new { Turn::New } else { Turn::Back }, None);
+        for _ in 0..left {
+            match pace.take(&[SES], turn, start + at) {
+                Ok(()) => {
+                    (sent, remaining, last) = (sent + 1, remaining - 1, at);
+                    let burst = f64::from(BURST_REPLIES + 1) * f64::from(u32::try_from(WORKERS).expect("few"));
+                    assert!(f64::from(sent) <= RATE * at.as_secs_f64() + burst + 1.0, "{sent} at {at:?}");
+                }
+                Err(away) => {
+                    place = place.or(Some(away));
+                    turn = Turn::Waiting;
+                }
+            }
+        }
+        if remaining > 0 {
+            due.push(Reverse((at + seconds(place.expect("a place").as_secs_f64().ceil().max(1.0)), false, remaining)));
+        }
+    }
+    let used = f64::from(sent) / (RATE * last.as_secs_f64());
+    assert!(sent == 10_000 && used > 0.75, "{used:.2} of the rate, {} receives a request", f64::from(takes) / 5_000.0);
+    assert!(takes < 6 * 5_000, "{takes} receives of 5,000 requests");
+}
+
+#[test]
+fn no_more_is_received_once_too_many_are_away() {
+    let (pace, start) = (Pace::new([(SES, 1_000.0)]), Instant::now());
+    assert!(!pace.is_full(start));
+    while pace.away_count() < AWAY_COUNT_MAX {
+        let _ = pace.take(&[SES], Turn::New, start); // some leave, the others are sent away
+    }
+    assert!(pace.is_full(start));
+    assert!(!pace.is_full(start + seconds(2.0)), "some are due");
+}
+
+#[test]
+fn a_complaint_about_a_lane_without_a_rate_gives_it_one_for_a_while() {
+    let (pace, start) = (Pace::new([]), Instant::now());
+    assert_eq!(left(&pace, 100, start), 100);
+    pace.throttled(&SES, start);
+    assert_eq!(left(&pace, 1_000, start), 51, "100 left within the second, and half as many a second may");
+    assert_eq!(left(&pace, 1_000, start + seconds(60.0)), 1_000, "recovered");
+}
+
+#[test]
+fn places_are_given_as_if_nobody_complained() {
+    let (pace, start) = (Pace::new([(SES, 10.0)]), Instant::now());
+    let mut now = start;
+    for _ in 0..10 {
+        now += ONE_COMPLAINT;
+        pace.throttled(&SES, now);
+    }
+    let farthest = (0..100).filter_map(|_| pace.take(&[SES], Turn::New, now).err()).max().expect("some wait");
+    assert!(farthest < seconds(20.0), "{farthest:?}");
 }

@@ -11,7 +11,7 @@ use std::{
 
 use replyfleet::settings::ProviderSettings;
 
-use super::{Case, Responder, Stop};
+use super::{Account, Case, Responder, Stop};
 use crate::{
     catalogue::{Response, Translation},
     compose::{Body, Recipient},
@@ -19,7 +19,7 @@ use crate::{
     language,
     ledger::{Attempt, Claim, LedgerError, Progress, ReplyState, Try, Withdrawn},
     outcome::{Outcome, Wait},
-    pace::Lane,
+    pace::{Lane, Turn},
     send::SendError,
     switches::State,
 };
@@ -48,25 +48,49 @@ struct Due<'a> {
     index: usize,
     response: &'a Response,
     translation: Option<&'a Translation>,
-    /// Whether its request was not received before.
-    is_new: bool,
+    turn: Turn,
 }
 
 impl Responder {
     /// Every reply that is not terminal yet, in order. `is_new` says that the request was not received before.
-    pub(super) async fn reply_all(&self, case: &Case<'_>, progress: &Progress, is_new: bool, replies: &mut [ReplyState]) -> Result<Outcome, Stop> {
-        let mut waits_for = None;
-        for (index, state) in replies.iter_mut().enumerate().filter(|(_, state)| !state.is_terminal()) {
-            match self.reply(case, progress, index, is_new).await? {
-                Ok(new) => *state = new,
+    pub(super) async fn reply_all(&self, case: &Case<'_>, progress: &Progress, is_new: bool, account: &mut Account) -> Result<Outcome, Stop> {
+        let mut turn = if is_new { Turn::New } else { Turn::Back };
+        // What has no time of its own comes before a place in the line, which would have it wait, too.
+        let (mut waits_for, mut place) = (None, None);
+        for index in 0..account.replies.len() {
+            if account.replies[index].is_terminal() {
+                continue;
+            }
+            match self.reply(case, progress, index, turn, account).await? {
+                Ok(new) => {
+                    account.replies[index] = new;
+                    if new == ReplyState::Pending {
+                        account.tries = account.tries.max(Some(progress.replies[index].attempts + 1));
+                    }
+                }
+                Err(wait @ Wait::Pace(_)) => {
+                    place = place.or(Some(wait));
+                    turn = Turn::Waiting;
+                }
                 Err(wait) => waits_for = Some(wait),
             }
         }
-        Ok(waits_for.map_or_else(|| Outcome::of_replies(replies, false), Outcome::Retry))
+        let was_not_taken = account.tries.is_some();
+        Ok(match waits_for.or(place.filter(|_| !was_not_taken)) {
+            Some(wait) => Outcome::Retry(wait),
+            None => Outcome::of_replies(&account.replies, false),
+        })
     }
 
     /// One reply; the error is what it waits for.
-    async fn reply(&self, case: &Case<'_>, progress: &Progress, index: usize, is_new: bool) -> Result<Result<ReplyState, Wait>, Stop> {
+    async fn reply(
+        &self,
+        case: &Case<'_>,
+        progress: &Progress,
+        index: usize,
+        turn: Turn,
+        account: &mut Account,
+    ) -> Result<Result<ReplyState, Wait>, Stop> {
         let key = &case.facts.request_key;
         let now = self.clock.now();
         let Some(response) = case.promised(progress, index) else {
@@ -74,19 +98,19 @@ impl Responder {
         };
         let Some(sender) = self.senders.get(&response.send_method) else { return Ok(Err(Wait::Sender)) };
         let translation = language::choose(response, &case.facts.rcpt_to, case.request);
-        let due = Due { case, progress, index, response, translation, is_new };
-        let body = match self.prepare(&due, sender.message_bytes_max()).await {
+        let due = Due { case, progress, index, response, translation, turn };
+        let body = match self.prepare(&due, sender.message_bytes_max(), account).await {
             Ok(body) => body,
             Err(NotNow::Wait(wait)) => return Ok(Err(wait)),
             Err(NotNow::Withdraw(why)) => return Ok(Ok(self.ledger.withdraw(key, index, why, now).await?)),
         };
+        let recipient = Recipient { to: case.to, asked: &case.facts.rcpt_to, request: case.request, request_key: key };
+        let reply = self.composer.compose(&recipient, index, (response, translation), body, self.clock.now());
         let attempt = match self.ledger.claim(key, index, self.clock.now(), sender.timeout() + CLAIM_GRACE).await? {
             Claim::Granted(attempt) => attempt,
             Claim::Settled(state) => return Ok(Ok(state)),
             Claim::Held(_) => return Ok(Ok(ReplyState::Claimed)),
         };
-        let recipient = Recipient { to: case.to, asked: &case.facts.rcpt_to, request: case.request, request_key: key };
-        let reply = self.composer.compose(&recipient, index, (response, translation), body, self.clock.now());
         let start = Instant::now();
         // The senders keep their own time; this one is for a disk that hangs. What comes after it is not known.
         let sent = tokio::time::timeout(sender.timeout() + SEND_GRACE, sender.send(&reply)).await;
@@ -106,9 +130,9 @@ impl Responder {
     }
 
     /// What is in the reply, if it may leave now.
-    async fn prepare(&self, due: &Due<'_>, message_bytes_max: Option<usize>) -> Result<Arc<Body>, NotNow> {
+    async fn prepare(&self, due: &Due<'_>, message_bytes_max: Option<usize>, account: &mut Account) -> Result<Arc<Body>, NotNow> {
         let provider = self.provider(due).await?;
-        let body = self.body(due, provider, message_bytes_max).await?;
+        let body = self.body(due, provider, message_bytes_max, account).await?;
         self.turn(due, provider)?;
         Ok(body)
     }
@@ -137,16 +161,24 @@ impl Responder {
 
     /// The body. Files that are too big stay here: then the replies without files are the answer, or, where the address has
     /// none, the text alone.
-    async fn body(&self, due: &Due<'_>, provider: Option<&ProviderSettings>, message_bytes_max: Option<usize>) -> Result<Arc<Body>, NotNow> {
+    async fn body(
+        &self,
+        due: &Due<'_>,
+        provider: Option<&ProviderSettings>,
+        message_bytes_max: Option<usize>,
+        account: &mut Account,
+    ) -> Result<Arc<Body>, NotNow> {
         match self.composer.body((due.response, due.translation), provider, message_bytes_max).await {
             Ok(body) => Ok(body),
             Err(Hindrance::Store) => Err(NotNow::Wait(Wait::Store)),
             Err(Hindrance::TooBig) => {
                 let is_small = |other: usize| due.case.promised(due.progress, other).is_some_and(|response| response.attachments.is_empty());
                 let has_small_reply = (0..due.progress.replies.len()).any(|other| other != due.index && is_small(other));
-                let provider = provider.map(|provider| provider.name.as_str()).unwrap_or_default();
-                tracing::warn!(provider, has_small_reply, "attachments are too big for the next hop or the provider, and are left out");
-                if has_small_reply { Err(NotNow::Withdraw(Withdrawn::TooBig)) } else { Ok(self.composer.text(due.response, due.translation)) }
+                if has_small_reply {
+                    return Err(NotNow::Withdraw(Withdrawn::TooBig));
+                }
+                account.without_files += 1;
+                Ok(self.composer.text(due.response, due.translation))
             }
         }
     }
@@ -156,7 +188,11 @@ impl Responder {
         let domain = due.response.address.rsplit_once('@').map_or("", |(_, domain)| domain);
         let mut lanes = vec![Lane::Sender(due.response.send_method), Lane::Domain(domain.to_owned())];
         lanes.extend(provider.map(|provider| Lane::Provider(provider.name.clone())));
-        self.pace.take(&lanes, due.is_new, Instant::now()).map_err(|away| NotNow::Wait(Wait::Pace(away)))
+        self.pace.take(&lanes, due.turn, Instant::now()).map_err(|away| {
+            // So long will it have waited then: what the queue's age is judged by.
+            self.switches.received(self.clock.now().since(due.case.facts.arrived) + away);
+            NotNow::Wait(Wait::Pace(away))
+        })
     }
 
     /// Records a result, more than once if need be: a "sent" that is lost here may become a second copy.

@@ -27,7 +27,7 @@ fn a_mended_catalogue_never_gives_more_than_was_granted() {
         ("both, the files mended", vec![0, 1], Trust::Full, catalogue(&[("new", true, "full"), ("links", false, "small")]), 0, Some("new")),
         ("the same, elsewhere", vec![1], Trust::Small, catalogue(&[("links", false, "small"), files]), 0, Some("links")),
     ] {
-        let replies = promised.into_iter().map(|index| ReplyRow { state: ReplyState::Pending, response: digest(index) }).collect();
+        let replies = promised.into_iter().map(|index| ReplyRow { state: ReplyState::Pending, response: digest(index), attempts: 0 }).collect();
         let progress = Progress { verdict: Verdict::Answer, replies, granted };
         let facts = Facts { rcpt_to: "get@example.com".into(), ..Facts::default() };
         let request = request::read(b"From: a@example.org\n\n", 1_000).expect("readable");
