@@ -1,0 +1,174 @@
+//! What a reply costs the worker, everything included: queue, parse, screen, authenticate, ledger, compose, sign, send.
+//!
+//! Each run starts a real worker process on a spool that was filled before, with peers on loopback, and waits until every
+//! reply has arrived. Its cost is the CPU (user and system) of the process, less that of one that finds nothing to do. All
+//! mail is signed with RSA-2048 by its sender's domain, and the ledger is SQLite on a disk. Cases and floors take turns, so
+//! that a busy moment of the machine touches all of them; the figures are medians of the rounds, as JSON lines.
+//!
+//! ```text
+//! replyfleet-bench-reply [ROUNDS]
+//! ```
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
+
+mod bare;
+mod peers;
+mod requests;
+mod stage;
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use bare::Signing;
+use peers::{Arrived, Peers};
+use stage::{FILE_BYTES, SLOTS, Stage};
+
+const ROUNDS: usize = 5;
+/// Requests of one run: enough that the worker's start, and what its caches lack then, is a small part.
+const TEXT_REQUESTS: usize = 2_000;
+const FILE_REQUESTS: usize = 60;
+/// Requests of the run that looks at memory: two rounds of the slots.
+const SLOW_REQUESTS: usize = 2 * SLOTS;
+/// How long all replies of one run may take.
+const RUN_LIMIT: Duration = Duration::from_secs(120);
+/// How long the slow peers wait for a full house.
+const FULL_HOUSE_LIMIT: Duration = Duration::from_secs(20);
+/// How often each floor is done in a round.
+const TEXT_FLOORS: usize = 200;
+const FILE_FLOORS: usize = 20;
+/// Milliseconds of CPU.
+const TEXT_GOAL: f64 = 0.8;
+const TWO_REPLIES_GOAL: f64 = 20.0;
+/// Megabytes.
+const MEMORY_GOAL: f64 = 200.0;
+
+/// What is measured: requests that all get the same replies.
+struct Case {
+    name: &'static str,
+    rcpt_to: &'static str,
+    requests: usize,
+    /// Replies to one request.
+    by_ses: usize,
+    by_smtp: usize,
+    goal: f64,
+}
+
+const CASES: [Case; 4] = [
+    Case { name: "reply_text_ses", rcpt_to: "ses@example.com", requests: TEXT_REQUESTS, by_ses: 1, by_smtp: 0, goal: TEXT_GOAL },
+    Case { name: "reply_text_smtp", rcpt_to: "smtp@example.com", requests: TEXT_REQUESTS, by_ses: 0, by_smtp: 1, goal: TEXT_GOAL },
+    Case { name: "reply_ses_and_file", rcpt_to: "ses-both@example.com", requests: FILE_REQUESTS, by_ses: 1, by_smtp: 1, goal: TWO_REPLIES_GOAL },
+    Case { name: "reply_smtp_and_file", rcpt_to: "smtp-both@example.com", requests: FILE_REQUESTS, by_ses: 0, by_smtp: 2, goal: TWO_REPLIES_GOAL },
+];
+
+/// A figure in each round.
+type Figures = Vec<f64>;
+
+/// The cost of a case and of the floors under it, in each round, in milliseconds.
+#[derive(Default)]
+struct Taken {
+    cpu: Figures,
+    post: Figures,
+    write: Figures,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let rounds = match std::env::args().nth(1) {
+        None => ROUNDS,
+        Some(rounds) => rounds.parse().context("usage: replyfleet-bench-reply [ROUNDS]")?,
+    };
+    let peers = Peers::start()?;
+    let silent = peers::silent_peer()?;
+    let mut stage = Stage::new(&peers)?;
+    for case in &CASES {
+        stage.fill(case.name, case.rcpt_to, case.requests).await?;
+    }
+    stage.fill("slow", "file@example.com", SLOW_REQUESTS).await?;
+    let signing = Signing::new()?;
+
+    let (mut signature, mut idle_mb) = (Figures::new(), Figures::new());
+    let (mut in_flight_mb, mut peak_mb) = (Figures::new(), Figures::new());
+    let mut taken: [Taken; CASES.len()] = Default::default();
+    // The first round fills the worker's cache of files, and does not count.
+    for round in 0..=rounds {
+        let idle = stage.start(None)?.stop(0)?;
+        let sign_ms = signing.cpu_ms(TEXT_FLOORS)?;
+        if round > 0 {
+            idle_mb.push(idle.peak_mb);
+            signature.push(sign_ms);
+        }
+        for (case, taken) in CASES.iter().zip(&mut taken) {
+            let (cpu_ms, arrived) = run(&stage, &peers, case)?;
+            let cpu_ms = (cpu_ms - idle.cpu_ms) / case.requests as f64;
+            let floors = if case.requests == FILE_REQUESTS { FILE_FLOORS } else { TEXT_FLOORS };
+            let post = if case.by_ses > 0 { bare::post_cpu_ms(peers.http(), &arrived.ses_request, floors)? } else { 0.0 };
+            let write = if case.by_smtp > 0 { bare::write_cpu_ms(silent, arrived.smtp_bytes, floors)? } else { 0.0 };
+            if round > 0 {
+                taken.cpu.push(cpu_ms);
+                taken.post.push(post);
+                taken.write.push(write);
+            }
+        }
+        let (in_flight, peak) = slow_peers(&stage, &peers)?;
+        if round > 0 {
+            in_flight_mb.push(in_flight);
+            peak_mb.push(peak);
+        }
+    }
+
+    let sign_ms = median(&mut signature);
+    for (case, taken) in CASES.iter().zip(&mut taken) {
+        let (cpu, post, write) = (median(&mut taken.cpu), median(&mut taken.post), median(&mut taken.write));
+        let print = |floor_name: &str, floor| print(&format!("{}_cpu/{floor_name}", case.name), cpu, floor, "ms");
+        print("goal", case.goal);
+        if case.by_ses > 0 {
+            print("http_post", post);
+        }
+        if case.by_smtp > 0 {
+            print("rsa_sign", sign_ms);
+            print("socket_write", write);
+            print("all_floors", post + write + sign_ms * case.by_smtp as f64);
+        }
+    }
+    let (idle_mb, in_flight_mb, peak_mb) = (median(&mut idle_mb), median(&mut in_flight_mb), median(&mut peak_mb));
+    print("reply_memory_in_flight/goal", in_flight_mb, MEMORY_GOAL, "MB");
+    print("reply_memory_peak/goal", peak_mb, MEMORY_GOAL, "MB");
+    print("reply_memory_peak/idle_worker_and_file", peak_mb, idle_mb + FILE_BYTES as f64 / 1e6, "MB");
+    Ok(())
+}
+
+/// One run of a case: the CPU of its worker in milliseconds, and what arrived.
+fn run(stage: &Stage, peers: &Peers, case: &Case) -> anyhow::Result<(f64, Arrived)> {
+    peers.reset(false);
+    let worker = stage.start(Some(case.name))?;
+    let (by_ses, by_smtp) = (case.requests * case.by_ses, case.requests * case.by_smtp);
+    let arrived = peers.wait_for(RUN_LIMIT, |arrived| arrived.ses >= by_ses && arrived.smtp >= by_smtp).context(case.name)?;
+    let cost = worker.stop(case.requests).context(case.name)?;
+    Ok((cost.cpu_ms, arrived))
+}
+
+/// Files to peers that hold still until all slots are under way, and are slow then. Returns the worker's peak memory when they
+/// all held still, and at its end, in MB.
+fn slow_peers(stage: &Stage, peers: &Peers) -> anyhow::Result<(f64, f64)> {
+    peers.reset(true);
+    let worker = stage.start(Some("slow"))?;
+    let held = peers.wait_for_held(SLOTS, FULL_HOUSE_LIMIT);
+    if held < SLOTS {
+        eprintln!("no more than {held} of {SLOTS} replies were in flight to slow peers");
+    }
+    let in_flight_mb = worker.peak_mb()?;
+    peers.go_on();
+    peers.wait_for(RUN_LIMIT, |arrived| arrived.smtp >= SLOW_REQUESTS).context("slow peers")?;
+    Ok((in_flight_mb, worker.stop(SLOW_REQUESTS).context("slow peers")?.peak_mb))
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn print(name: &str, value: f64, floor: f64, unit: &str) {
+    println!(r#"{{"name":"{name}","value":{value:.4},"unit":"{unit}","floor":{floor:.4},"ratio":{:.3}}}"#, value / floor);
+}
