@@ -6,8 +6,9 @@
 //! that a busy moment of the machine touches all of them; the figures are medians of the rounds, as JSON lines.
 //!
 //! ```text
-//! replyfleet-bench-reply [ROUNDS]
+//! replyfleet-bench-reply [ROUNDS [CASE]]      only the cases whose name begins so, as reply_text; no memory then
 //! ```
+//! With `REPLYFLEET_OTHER_WORKER=FILE`, a worker of another build takes turns with this one: what a change is worth.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
@@ -17,7 +18,10 @@ mod peers;
 mod requests;
 mod stage;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 
@@ -69,49 +73,56 @@ type Figures = Vec<f64>;
 #[derive(Default)]
 struct Taken {
     cpu: Figures,
+    other_cpu: Figures,
     post: Figures,
     write: Figures,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let rounds = match std::env::args().nth(1) {
-        None => ROUNDS,
-        Some(rounds) => rounds.parse().context("usage: replyfleet-bench-reply [ROUNDS]")?,
-    };
+    let mut arguments = std::env::args().skip(1);
+    let rounds = arguments.next().map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("usage: replyfleet-bench-reply [ROUNDS [CASE]]")?;
+    let wanted = arguments.next().unwrap_or_default();
+    let cases: Vec<&Case> = CASES.iter().filter(|case| case.name.starts_with(&wanted)).collect();
     let peers = Peers::start()?;
     let silent = peers::silent_peer()?;
     let mut stage = Stage::new(&peers)?;
-    for case in &CASES {
+    for case in &cases {
         stage.fill(case.name, case.rcpt_to, case.requests).await?;
     }
     stage.fill("slow", "file@example.com", SLOW_REQUESTS).await?;
     let signing = Signing::new()?;
+    let (worker, other) = (stage::program("replyfleet-worker")?, std::env::var_os("REPLYFLEET_OTHER_WORKER").map(PathBuf::from));
 
     let (mut signature, mut idle_mb) = (Figures::new(), Figures::new());
     let (mut in_flight_mb, mut peak_mb) = (Figures::new(), Figures::new());
     let mut taken: [Taken; CASES.len()] = Default::default();
     // The first round fills the worker's cache of files, and does not count.
     for round in 0..=rounds {
-        let idle = stage.start(None)?.stop(0)?;
+        let idle = stage.start(&worker, None)?.stop(0)?;
         let sign_ms = signing.cpu_ms(TEXT_FLOORS)?;
         if round > 0 {
             idle_mb.push(idle.peak_mb);
             signature.push(sign_ms);
         }
-        for (case, taken) in CASES.iter().zip(&mut taken) {
-            let (cpu_ms, arrived) = run(&stage, &peers, case)?;
-            let cpu_ms = (cpu_ms - idle.cpu_ms) / case.requests as f64;
+        for (case, taken) in cases.iter().zip(&mut taken) {
+            let (cpu_ms, arrived) = run(&stage, &peers, &worker, case)?;
+            let of_one = |cpu_ms: f64| (cpu_ms - idle.cpu_ms) / case.requests as f64;
+            let other_cpu_ms = other.as_ref().map(|other| run(&stage, &peers, other, case)).transpose()?.map(|(cpu_ms, _)| of_one(cpu_ms));
             let floors = if case.requests == FILE_REQUESTS { FILE_FLOORS } else { TEXT_FLOORS };
             let post = if case.by_ses > 0 { bare::post_cpu_ms(peers.http(), &arrived.ses_request, floors)? } else { 0.0 };
             let write = if case.by_smtp > 0 { bare::write_cpu_ms(silent, arrived.smtp_bytes, floors)? } else { 0.0 };
             if round > 0 {
-                taken.cpu.push(cpu_ms);
+                taken.cpu.push(of_one(cpu_ms));
+                taken.other_cpu.extend(other_cpu_ms);
                 taken.post.push(post);
                 taken.write.push(write);
             }
         }
-        let (in_flight, peak) = slow_peers(&stage, &peers)?;
+        if !wanted.is_empty() {
+            continue;
+        }
+        let (in_flight, peak) = slow_peers(&stage, &peers, &worker)?;
         if round > 0 {
             in_flight_mb.push(in_flight);
             peak_mb.push(peak);
@@ -119,10 +130,13 @@ async fn main() -> anyhow::Result<()> {
     }
 
     let sign_ms = median(&mut signature);
-    for (case, taken) in CASES.iter().zip(&mut taken) {
+    for (case, taken) in cases.iter().zip(&mut taken) {
         let (cpu, post, write) = (median(&mut taken.cpu), median(&mut taken.post), median(&mut taken.write));
         let print = |floor_name: &str, floor| print(&format!("{}_cpu/{floor_name}", case.name), cpu, floor, "ms");
         print("goal", case.goal);
+        if other.is_some() {
+            print("other_build", median(&mut taken.other_cpu));
+        }
         if case.by_ses > 0 {
             print("http_post", post);
         }
@@ -132,6 +146,9 @@ async fn main() -> anyhow::Result<()> {
             print("all_floors", post + write + sign_ms * case.by_smtp as f64);
         }
     }
+    if in_flight_mb.is_empty() {
+        return Ok(());
+    }
     let (idle_mb, in_flight_mb, peak_mb) = (median(&mut idle_mb), median(&mut in_flight_mb), median(&mut peak_mb));
     print("reply_memory_in_flight/goal", in_flight_mb, MEMORY_GOAL, "MB");
     print("reply_memory_peak/goal", peak_mb, MEMORY_GOAL, "MB");
@@ -140,9 +157,9 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// One run of a case: the CPU of its worker in milliseconds, and what arrived.
-fn run(stage: &Stage, peers: &Peers, case: &Case) -> anyhow::Result<(f64, Arrived)> {
+fn run(stage: &Stage, peers: &Peers, worker: &Path, case: &Case) -> anyhow::Result<(f64, Arrived)> {
     peers.reset(false);
-    let worker = stage.start(Some(case.name))?;
+    let worker = stage.start(worker, Some(case.name))?;
     let (by_ses, by_smtp) = (case.requests * case.by_ses, case.requests * case.by_smtp);
     let arrived = peers.wait_for(RUN_LIMIT, |arrived| arrived.ses >= by_ses && arrived.smtp >= by_smtp).context(case.name)?;
     let cost = worker.stop(case.requests).context(case.name)?;
@@ -151,9 +168,9 @@ fn run(stage: &Stage, peers: &Peers, case: &Case) -> anyhow::Result<(f64, Arrive
 
 /// Files to peers that hold still until all slots are under way, and are slow then. Returns the worker's peak memory when they
 /// all held still, and at its end, in MB.
-fn slow_peers(stage: &Stage, peers: &Peers) -> anyhow::Result<(f64, f64)> {
+fn slow_peers(stage: &Stage, peers: &Peers, worker: &Path) -> anyhow::Result<(f64, f64)> {
     peers.reset(true);
-    let worker = stage.start(Some("slow"))?;
+    let worker = stage.start(worker, Some("slow"))?;
     let held = peers.wait_for_held(SLOTS, FULL_HOUSE_LIMIT);
     if held < SLOTS {
         eprintln!("no more than {held} of {SLOTS} replies were in flight to slow peers");

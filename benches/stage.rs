@@ -159,8 +159,8 @@ key = "file:{place}/key.pem"
         self.requesters.fill(&queue, rcpt_to, count).await
     }
 
-    /// Starts a worker on a copy of the spool `name`, or on an empty one, with an empty ledger; waits until it is ready.
-    pub(crate) fn start(&self, name: Option<&str>) -> anyhow::Result<Worker> {
+    /// Starts the worker `program` on a copy of the spool `name`, or on an empty one, with an empty ledger; waits until it is ready.
+    pub(crate) fn start(&self, program: &Path, name: Option<&str>) -> anyhow::Result<Worker> {
         let spool = self.path("spool");
         if spool.exists() {
             fs::remove_dir_all(&spool)?;
@@ -177,13 +177,13 @@ key = "file:{place}/key.pem"
             let entry = entry?;
             fs::copy(entry.path(), waiting.join(entry.file_name()))?;
         }
-        Worker::start(&self.path("replyfleet.toml"), self.path("worker.log"))
+        Worker::start(program, &self.path("replyfleet.toml"), self.path("worker.log"))
     }
 }
 
 impl Worker {
-    fn start(settings: &Path, log: PathBuf) -> anyhow::Result<Self> {
-        let mut command = Command::new(program("replyfleet-worker")?);
+    fn start(program: &Path, settings: &Path, log: PathBuf) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
         command.arg("--config").arg(settings).env_clear();
         command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("REPLYFLEET_SECRET_KEY", SECRET)]);
         let cpu_before = usage_ms(UsageWho::RUSAGE_CHILDREN)?;
@@ -239,7 +239,7 @@ impl Drop for Worker {
 }
 
 /// A program that lies beside this one, or that folder.
-fn program(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     let path = this.parent().context("a program lies in a folder")?.join(name);
     ensure!(path.exists(), "{} is not built; run: benches/run", path.display());

@@ -8,7 +8,7 @@
 //! * **Lists, switches, workers, census** (`lists`, `switches`, `fleet`): what the operator sets and sees.
 //! * **Forgetting** (`forget`): old rows go by themselves, and a person's at once where the operator says so.
 //!
-//! It runs on SQLite, MariaDB or MySQL, and PostgreSQL (`database`). Requesters are kept as keyed hashes under a key of
+//! It runs on SQLite, MariaDB or MySQL, and PostgreSQL (`database`); on SQLite, calls at the same time share a commit (`group`). Requesters are kept as keyed hashes under a key of
 //! the day (`day_keys`) that is deleted once no window needs it; from then on nothing leads back to them.
 //! If the database is away, every call fails within seconds, nothing is sent, and the message comes back later.
 
@@ -19,6 +19,7 @@ mod day_keys;
 mod entity;
 mod fleet;
 mod forget;
+mod group;
 mod lists;
 mod migration;
 mod reply;
@@ -46,6 +47,7 @@ use self::{
     database::{Access, retried},
     day_keys::KnownDays,
     entity::{reply as reply_rows, request},
+    group::Group,
 };
 use crate::reason::Reason;
 
@@ -70,6 +72,10 @@ pub enum LedgerError {
     /// An entry of the settings is not a domain, and would never match a sender's.
     #[error("allowance.exempt_domains: {0:?} is not a domain; write what is behind the @ of an address (without @ and *: sub-domains are covered)")]
     ExemptDomain(String),
+    /// Another call's failure took back what this one did in the same transaction. It is run again by itself; who sees this has
+    /// lost often in a row.
+    #[error("the transaction was undone with another call's")]
+    Undone,
     /// The system gives no random numbers, so that nothing can be hidden behind them.
     #[error("the system has no random numbers to give")]
     Random,
@@ -79,6 +85,7 @@ pub enum LedgerError {
 #[derive(Clone)]
 pub struct Ledger {
     database: DatabaseConnection,
+    group: Option<Group>,
     secret: Secret,
     allowance: Arc<AllowanceSettings>,
     days: Arc<Mutex<KnownDays>>,
@@ -121,7 +128,7 @@ impl Ledger {
         let database = database::connect(url, Access::Create).await?;
         migration::bring_up(&database).await?;
         database::warn_if_not_durable(&database).await?;
-        Ok(Self { database, secret, allowance, days: Arc::default() })
+        Ok(Self { group: Group::of(&database), database, secret, allowance, days: Arc::default() })
     }
 
     /// Opens the database at `url` as it is: for the operator's commands, which must not change what the fleet runs on.
@@ -133,7 +140,7 @@ impl Ledger {
         let allowance = readable(allowance)?;
         let database = database::connect(url, Access::Write).await?;
         match migration::pending(&database).await? {
-            0 => Ok(Self { database, secret, allowance, days: Arc::default() }),
+            0 => Ok(Self { group: Group::of(&database), database, secret, allowance, days: Arc::default() }),
             steps => Err(LedgerError::Behind(steps)),
         }
     }
@@ -152,7 +159,15 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub async fn recall(&self, request_key: &str) -> Result<Option<Progress>, LedgerError> {
-        retried(|| progress(&self.database, request_key)).await
+        retried(|| self.try_recall(request_key)).await
+    }
+
+    async fn try_recall(&self, request_key: &str) -> Result<Option<Progress>, LedgerError> {
+        let Some(transaction) = self.join_others().await? else { return progress(&self.database, request_key).await };
+        let known = progress(&*transaction, request_key).await?;
+        // What was seen counts once it is there to stay.
+        transaction.commit().await?;
+        Ok(known)
     }
 }
 

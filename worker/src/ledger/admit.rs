@@ -25,6 +25,7 @@ use super::{
     caps::{Limit, Wish},
     day_keys::{DayHashes, Missing},
     entity::{reply, request, turn},
+    group::Transaction,
     millis, progress_of, random,
     reply::number,
     retried, verdict_from, verdict_word,
@@ -173,34 +174,50 @@ impl Ledger {
         now: UnixMillis,
         end: End,
     ) -> Result<Progress, LedgerError> {
-        let transaction = self.begin().await?;
-        take_turns(&transaction, &hashes.turns).await?;
+        // What is taken back is nobody else's to share.
+        let transaction = match end {
+            End::Commit => self.begin().await?,
+            End::Rollback => Transaction::Own(self.begin_own().await?),
+        };
+        let progress = self.admit_within(&transaction, application, hashes, limits, now).await?;
+        match end {
+            End::Commit => transaction.commit().await?,
+            End::Rollback => transaction.rollback().await?,
+        }
+        Ok(progress)
+    }
+
+    async fn admit_within(
+        &self,
+        transaction: &DatabaseTransaction,
+        application: &Application<'_>,
+        hashes: &Hashes,
+        limits: &[Limit],
+        now: UnixMillis,
+    ) -> Result<Progress, LedgerError> {
+        take_turns(transaction, &hashes.turns).await?;
         let known =
             Condition::any().add(request::Column::RequestKey.eq(application.request_key)).add(request::Column::AnsweredMail.eq(application.mail_key));
-        let mut known = request::Entity::find().filter(known).all(&transaction).await?;
+        let mut known = request::Entity::find().filter(known).all(transaction).await?;
         if let Some(index) = known.iter().position(|row| row.request_key == application.request_key) {
-            return progress_of(&transaction, known.swap_remove(index)).await;
+            return progress_of(transaction, known.swap_remove(index)).await;
         }
         let mut decision = match known.is_empty() {
-            true => self.weigh(&transaction, application, hashes, now).await?,
+            true => self.weigh(transaction, application, hashes, now).await?,
             false => Decision::ignore(Reason::AnsweredAlready),
         };
-        write(&transaction, application, hashes, decision, now).await?;
+        write(transaction, application, hashes, decision, now).await?;
         if decision.verdict == Verdict::Answer {
             let wish = Wish {
                 has_attachments: application.has_attachments(decision.granted),
                 can_do_without: application.promised(Trust::Small).next().is_some(),
             };
-            let ceiling = self.take(&transaction, limits, wish, now).await?;
+            let ceiling = self.take(transaction, limits, wish, now).await?;
             if ceiling < decision.granted && (wish.has_attachments || ceiling == Trust::None) {
                 decision = if ceiling == Trust::None { Decision::ignore(Reason::OverCap) } else { application.decide(ceiling, Reason::OverCap) };
-                erase(&transaction, application.request_key).await?;
-                write(&transaction, application, hashes, decision, now).await?;
+                erase(transaction, application.request_key).await?;
+                write(transaction, application, hashes, decision, now).await?;
             }
-        }
-        match end {
-            End::Commit => transaction.commit().await?,
-            End::Rollback => transaction.rollback().await?,
         }
         let pending = |response: &Promise| ReplyRow { state: ReplyState::Pending, response: response.digest.clone(), attempts: 0 };
         Ok(Progress { verdict: decision.verdict, replies: application.promised(decision.granted).map(pending).collect(), granted: decision.granted })

@@ -18,15 +18,14 @@
 //! way, or a transaction that began and that sqlx knows nothing of: what the next call writes would be lost with it. So each
 //! connection is rolled back when it is given back, and closed if it does not answer to that.
 //!
-//! **Trying again.** Deadlocks, lost races for a unique key and full lock queues roll the whole transaction back; it is run
+//! **Trying again.** Transactions and who shares them are in [`super::group`]. Deadlocks, lost races for a unique key and full lock queues roll the whole transaction back; it is run
 //! again a few times. A broken connection is reported: whether a commit got through is not known, and the message that
 //! comes again finds out.
 
 use std::{borrow::Cow, time::Duration};
 
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, SqlxMySqlConnector, SqlxPostgresConnector,
-    SqlxSqliteConnector, Statement, TransactionOptions, TransactionTrait,
+    DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
     sqlx::{
         self, ConnectOptions, Connection, Executor,
         mysql::MySqlConnectOptions,
@@ -36,7 +35,7 @@ use sea_orm::{
     },
 };
 
-use super::{Ledger, LedgerError};
+use super::LedgerError;
 
 /// The longest that one call of the ledger takes.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -110,8 +109,10 @@ async fn sqlite(url: &str, access: Access) -> Result<DatabaseConnection, LedgerE
             .synchronous(SqliteSynchronous::Full)
             .pragma("secure_delete", "ON"),
     };
-    // SQLite has one writer: more connections would only wait for each other.
-    let pool = PoolOptions::new().max_connections(1).acquire_timeout(ANSWER_TIMEOUT).connect_with(options).await.map_err(connection_error)?;
+    // SQLite has one writer: more connections would only wait for each other. It is asked for a sign of life when it is given
+    // back; once more before it is used would cost as much as a statement.
+    let pool = PoolOptions::new().max_connections(1).acquire_timeout(ANSWER_TIMEOUT).test_before_acquire(false);
+    let pool = pool.connect_with(options).await.map_err(connection_error)?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
@@ -209,15 +210,6 @@ pub(super) async fn warn_if_not_durable(database: &DatabaseConnection) -> Result
     Ok(())
 }
 
-impl Ledger {
-    /// A transaction. On SQLite it has the right to write from its start: one that reads first and writes later could not
-    /// continue after another's write.
-    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, LedgerError> {
-        let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..TransactionOptions::default() };
-        Ok(self.database.begin_with_options(options).await?)
-    }
-}
-
 /// Runs one call of the ledger: again if it lost a race, and not for longer than [`ANSWER_TIMEOUT`].
 pub(super) async fn retried<T, F: Future<Output = Result<T, LedgerError>>>(try_once: impl Fn() -> F) -> Result<T, LedgerError> {
     let trying = async {
@@ -226,6 +218,11 @@ pub(super) async fn retried<T, F: Future<Output = Result<T, LedgerError>>>(try_o
             match try_once().await {
                 Err(LedgerError::Database(error)) if tries < TRIES_MAX && is_lost_race(&error) => {
                     tracing::debug!(tries, error = %error, "a transaction lost a race and is run again");
+                    tokio::time::sleep(pause(tries)).await;
+                    tries += 1;
+                }
+                Err(LedgerError::Undone) if tries < TRIES_MAX => {
+                    tracing::debug!(tries, "a transaction was undone with another's and is run again");
                     tokio::time::sleep(pause(tries)).await;
                     tries += 1;
                 }
@@ -244,7 +241,7 @@ fn pause(tries: u32) -> Duration {
 }
 
 /// Whether the transaction was rolled back for another's sake, and may do better when it is run again.
-fn is_lost_race(error: &DbErr) -> bool {
+pub(super) fn is_lost_race(error: &DbErr) -> bool {
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Conn(RuntimeErr::SqlxError(error))) = error
     else {
         return false;

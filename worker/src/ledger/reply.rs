@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use replyfleet::clock::UnixMillis;
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, UpdateMany, prelude::Expr};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, UpdateMany, prelude::Expr};
 
 use super::{Ledger, LedgerError, Progress, entity::reply, millis, progress, retried, time};
 
@@ -134,29 +134,14 @@ impl Ledger {
     }
 
     async fn try_claim(&self, request_key: &str, index: usize, now: UnixMillis, hold: Duration) -> Result<Claim, LedgerError> {
+        let until = now + hold;
+        // Of nearly every reply the first claim is the only one: one statement, which needs no transaction of its own.
+        if self.group.is_none() && claim_first(&self.database, request_key, index, until).await? {
+            return Ok(Claim::Granted(Attempt(1)));
+        }
         let transaction = self.begin().await?;
-        let row = find_reply(&transaction, request_key, index).await?;
-        let state = ReplyState::from_word(&row.state)?;
-        let held_until = time(row.held_until_ms);
-        let is_abandoned = state == ReplyState::Claimed && held_until <= now;
-        let ambiguous = row.ambiguous + i32::from(is_abandoned);
-        let claim = match state {
-            ReplyState::Claimed if !is_abandoned => return Ok(Claim::Held(held_until)),
-            ReplyState::Claimed | ReplyState::Pending if ambiguous >= AMBIGUOUS_TRIES_MAX => Claim::Settled(ReplyState::Uncertain),
-            ReplyState::Claimed | ReplyState::Pending => Claim::Granted(Attempt(row.attempts + 1)),
-            terminal => return Ok(Claim::Settled(terminal)),
-        };
-        let (state, held_until) = match claim {
-            Claim::Settled(state) => (state, 0),
-            Claim::Granted(_) | Claim::Held(_) => (ReplyState::Claimed, millis(now + hold)),
-        };
-        update_reply(request_key, index)
-            .col_expr(reply::Column::State, Expr::value(state.word()))
-            .col_expr(reply::Column::Ambiguous, Expr::value(ambiguous))
-            .col_expr(reply::Column::Attempts, Expr::value(row.attempts + 1))
-            .col_expr(reply::Column::HeldUntilMs, Expr::value(held_until))
-            .exec(&transaction)
-            .await?;
+        let is_first = self.group.is_some() && claim_first(&*transaction, request_key, index, until).await?;
+        let claim = if is_first { Claim::Granted(Attempt(1)) } else { claim_within(&transaction, request_key, index, now, until).await? };
         transaction.commit().await?;
         Ok(claim)
     }
@@ -171,30 +156,19 @@ impl Ledger {
     }
 
     async fn try_record(&self, request_key: &str, index: usize, attempt: Attempt, result: Try) -> Result<ReplyState, LedgerError> {
+        // "Sent" is the truth whatever was written meanwhile: one statement, which needs no transaction of its own.
+        if self.group.is_none() && result == Try::Sent && record_sent(&self.database, request_key, index).await? {
+            return Ok(ReplyState::Sent);
+        }
         let transaction = self.begin().await?;
-        let row = find_reply(&transaction, request_key, index).await?;
-        let (state, ambiguous) = match (ReplyState::from_word(&row.state)?, result) {
-            // "Sent" is the truth whatever was written meanwhile.
-            (_, Try::Sent) => (ReplyState::Sent, row.ambiguous),
-            (state, _) if state.is_terminal() || row.attempts != attempt.0 => return Ok(state),
-            // Recorded before, by a call whose answer was lost: an ambiguous try must not count twice.
-            (ReplyState::Pending, _) => return Ok(ReplyState::Pending),
-            (_, Try::Refused) => (ReplyState::Refused, row.ambiguous),
-            (_, Try::NotSent) => (ReplyState::Pending, row.ambiguous),
-            (_, Try::Ambiguous) if row.ambiguous + 1 >= AMBIGUOUS_TRIES_MAX => (ReplyState::Uncertain, row.ambiguous + 1),
-            (_, Try::Ambiguous) => (ReplyState::Pending, row.ambiguous + 1),
-        };
-        update_reply(request_key, index)
-            .col_expr(reply::Column::State, Expr::value(state.word()))
-            .col_expr(reply::Column::Ambiguous, Expr::value(ambiguous))
-            .col_expr(reply::Column::HeldUntilMs, Expr::value(0_i64))
-            .exec(&transaction)
-            .await?;
+        let is_recorded = self.group.is_some() && result == Try::Sent && record_sent(&*transaction, request_key, index).await?;
+        let state = if is_recorded { ReplyState::Sent } else { record_within(&transaction, request_key, index, attempt, result).await? };
         transaction.commit().await?;
         Ok(state)
     }
 
-    /// Gives up a reply that is not to leave any more, and returns where it stands: one that a worker is sending stays that worker's, and one whose worker died may have been sent.
+    /// Gives up a reply that is not to leave any more, and returns where it stands: one that a worker is sending stays that
+    /// worker's, and one whose worker died may have been sent.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -204,16 +178,7 @@ impl Ledger {
 
     async fn try_withdraw(&self, request_key: &str, index: usize, why: Withdrawn, now: UnixMillis) -> Result<ReplyState, LedgerError> {
         let transaction = self.begin().await?;
-        let row = find_reply(&transaction, request_key, index).await?;
-        let state = match ReplyState::from_word(&row.state)? {
-            ReplyState::Pending => match why {
-                Withdrawn::Refused => ReplyState::Refused,
-                Withdrawn::TooBig => ReplyState::TooBig,
-            },
-            ReplyState::Claimed if row.held_until_ms <= millis(now) => ReplyState::Uncertain,
-            held_or_terminal => return Ok(held_or_terminal),
-        };
-        update_reply(request_key, index).col_expr(reply::Column::State, Expr::value(state.word())).exec(&transaction).await?;
+        let state = withdraw_within(&transaction, request_key, index, why, now).await?;
         transaction.commit().await?;
         Ok(state)
     }
@@ -236,6 +201,108 @@ impl Ledger {
             .await?;
         progress(&self.database, request_key).await
     }
+}
+
+/// Claims a reply that nobody has tried to send; returns whether it was one.
+async fn claim_first<C: ConnectionTrait>(connection: &C, request_key: &str, index: usize, until: UnixMillis) -> Result<bool, LedgerError> {
+    let claimed = update_reply(request_key, index)
+        .col_expr(reply::Column::State, Expr::value(ReplyState::Claimed.word()))
+        .col_expr(reply::Column::Attempts, Expr::value(1))
+        .col_expr(reply::Column::HeldUntilMs, Expr::value(millis(until)))
+        .filter(reply::Column::State.eq(ReplyState::Pending.word()))
+        .filter(reply::Column::Attempts.eq(0))
+        .exec(connection)
+        .await?;
+    Ok(claimed.rows_affected == 1)
+}
+
+async fn claim_within(
+    transaction: &DatabaseTransaction,
+    request_key: &str,
+    index: usize,
+    now: UnixMillis,
+    until: UnixMillis,
+) -> Result<Claim, LedgerError> {
+    let row = find_reply(transaction, request_key, index).await?;
+    let state = ReplyState::from_word(&row.state)?;
+    let held_until = time(row.held_until_ms);
+    let is_abandoned = state == ReplyState::Claimed && held_until <= now;
+    let ambiguous = row.ambiguous + i32::from(is_abandoned);
+    let claim = match state {
+        ReplyState::Claimed if !is_abandoned => return Ok(Claim::Held(held_until)),
+        ReplyState::Claimed | ReplyState::Pending if ambiguous >= AMBIGUOUS_TRIES_MAX => Claim::Settled(ReplyState::Uncertain),
+        ReplyState::Claimed | ReplyState::Pending => Claim::Granted(Attempt(row.attempts + 1)),
+        terminal => return Ok(Claim::Settled(terminal)),
+    };
+    let (state, held_until) = match claim {
+        Claim::Settled(state) => (state, 0),
+        Claim::Granted(_) | Claim::Held(_) => (ReplyState::Claimed, millis(until)),
+    };
+    update_reply(request_key, index)
+        .col_expr(reply::Column::State, Expr::value(state.word()))
+        .col_expr(reply::Column::Ambiguous, Expr::value(ambiguous))
+        .col_expr(reply::Column::Attempts, Expr::value(row.attempts + 1))
+        .col_expr(reply::Column::HeldUntilMs, Expr::value(held_until))
+        .exec(transaction)
+        .await?;
+    Ok(claim)
+}
+
+/// Records that a reply was sent; returns whether there is such a reply.
+async fn record_sent<C: ConnectionTrait>(connection: &C, request_key: &str, index: usize) -> Result<bool, LedgerError> {
+    let sent = update_reply(request_key, index)
+        .col_expr(reply::Column::State, Expr::value(ReplyState::Sent.word()))
+        .col_expr(reply::Column::HeldUntilMs, Expr::value(0_i64))
+        .exec(connection)
+        .await?;
+    Ok(sent.rows_affected == 1)
+}
+
+async fn record_within(
+    transaction: &DatabaseTransaction,
+    request_key: &str,
+    index: usize,
+    attempt: Attempt,
+    result: Try,
+) -> Result<ReplyState, LedgerError> {
+    let row = find_reply(transaction, request_key, index).await?;
+    let (state, ambiguous) = match (ReplyState::from_word(&row.state)?, result) {
+        (_, Try::Sent) => (ReplyState::Sent, row.ambiguous),
+        (state, _) if state.is_terminal() || row.attempts != attempt.0 => return Ok(state),
+        // Recorded before, by a call whose answer was lost: an ambiguous try must not count twice.
+        (ReplyState::Pending, _) => return Ok(ReplyState::Pending),
+        (_, Try::Refused) => (ReplyState::Refused, row.ambiguous),
+        (_, Try::NotSent) => (ReplyState::Pending, row.ambiguous),
+        (_, Try::Ambiguous) if row.ambiguous + 1 >= AMBIGUOUS_TRIES_MAX => (ReplyState::Uncertain, row.ambiguous + 1),
+        (_, Try::Ambiguous) => (ReplyState::Pending, row.ambiguous + 1),
+    };
+    update_reply(request_key, index)
+        .col_expr(reply::Column::State, Expr::value(state.word()))
+        .col_expr(reply::Column::Ambiguous, Expr::value(ambiguous))
+        .col_expr(reply::Column::HeldUntilMs, Expr::value(0_i64))
+        .exec(transaction)
+        .await?;
+    Ok(state)
+}
+
+async fn withdraw_within(
+    transaction: &DatabaseTransaction,
+    request_key: &str,
+    index: usize,
+    why: Withdrawn,
+    now: UnixMillis,
+) -> Result<ReplyState, LedgerError> {
+    let row = find_reply(transaction, request_key, index).await?;
+    let state = match ReplyState::from_word(&row.state)? {
+        ReplyState::Pending => match why {
+            Withdrawn::Refused => ReplyState::Refused,
+            Withdrawn::TooBig => ReplyState::TooBig,
+        },
+        ReplyState::Claimed if row.held_until_ms <= millis(now) => ReplyState::Uncertain,
+        held_or_terminal => return Ok(held_or_terminal),
+    };
+    update_reply(request_key, index).col_expr(reply::Column::State, Expr::value(state.word())).exec(transaction).await?;
+    Ok(state)
 }
 
 fn update_reply(request_key: &str, index: usize) -> UpdateMany<reply::Entity> {
