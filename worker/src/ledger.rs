@@ -44,7 +44,7 @@ pub use self::{
     reply::{AMBIGUOUS_TRIES_MAX, Attempt, Claim, ReplyRow, ReplyState, Try, Withdrawn},
 };
 use self::{
-    database::{Access, retried},
+    database::{Access, only, retried},
     day_keys::KnownDays,
     entity::{reply as reply_rows, request},
     group::Group,
@@ -185,7 +185,7 @@ fn random<const BYTES: usize>() -> Result<[u8; BYTES], LedgerError> {
 }
 
 async fn progress<C: sea_orm::ConnectionTrait>(connection: &C, request_key: &str) -> Result<Option<Progress>, LedgerError> {
-    match request::Entity::find_by_id(request_key.to_owned()).one(connection).await? {
+    match only(request::Entity::find_by_id(request_key.to_owned()).all(connection).await?) {
         Some(row) => progress_of(connection, row).await.map(Some),
         None => Ok(None),
     }

@@ -23,6 +23,7 @@ use sea_orm::{
 use super::{
     ANSWER, Ledger, LedgerError, Progress, ReplyRow, ReplyState, Verdict,
     caps::{Limit, Wish},
+    database::{is_exactly, only},
     day_keys::{DayHashes, Missing},
     entity::{reply, request, turn},
     group::Transaction,
@@ -256,8 +257,8 @@ impl Ledger {
             .column_as(counted(Condition::all().add(request::Column::Identity.is_in(&hashes.identity.all))), "same")
             .filter(request::Column::Sender.is_in(&hashes.sender.all))
             .filter(request::Column::CreatedMs.gt(millis(now - self.allowance.window_s.duration())))
-            .filter(request::Column::Verdict.eq(ANSWER));
-        let (answers, with_attachments, same) = counts.into_tuple().one(transaction).await?.unwrap_or_default();
+            .filter(is_exactly(request::Column::Verdict, ANSWER));
+        let (answers, with_attachments, same) = only(counts.into_tuple().all(transaction).await?).unwrap_or_default();
         Ok(Had { answers, with_attachments, same })
     }
 

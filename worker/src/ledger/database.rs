@@ -25,7 +25,8 @@
 use std::{borrow::Cow, time::Duration};
 
 use sea_orm::{
-    DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
+    DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector, SqlxSqliteConnector, Statement, Value,
+    sea_query::{self, Expr, IntoColumnRef},
     sqlx::{
         self, ConnectOptions, Connection, Executor,
         mysql::MySqlConnectOptions,
@@ -238,6 +239,18 @@ fn pause(tries: u32) -> Duration {
     let mut chance = [0_u8];
     let _ = aws_lc_rs::rand::fill(&mut chance); // without chance they meet again, and lose a try
     Duration::from_millis(5 << tries.min(5)).mul_f64(0.5 + f64::from(chance[0]) / 255.0)
+}
+
+/// The one row that a statement gives at most. `one()` would bind a LIMIT, and SQLite compiles a statement with one anew each
+/// time: its plan could depend on the number.
+pub(super) fn only<T>(rows: Vec<T>) -> Option<T> {
+    rows.into_iter().next()
+}
+
+/// Whether a column has a value of ours, which is written out in the statement. SQLite compiles a statement anew at each use if
+/// one of its conditions, beside those of the index, compares with a bound value: its plan could depend on it.
+pub(super) fn is_exactly(column: impl IntoColumnRef, value: impl Into<Value>) -> Expr {
+    sea_query::ExprTrait::eq(Expr::col(column), Expr::Constant(value.into()))
 }
 
 /// Whether the transaction was rolled back for another's sake, and may do better when it is run again.

@@ -11,7 +11,12 @@ use std::time::Duration;
 use replyfleet::clock::UnixMillis;
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, UpdateMany, prelude::Expr};
 
-use super::{Ledger, LedgerError, Progress, entity::reply, millis, progress, retried, time};
+use super::{
+    Ledger, LedgerError, Progress,
+    database::{is_exactly, only},
+    entity::reply,
+    millis, progress, retried, time,
+};
 
 /// Tries of one reply whose result is not known: each may have been a copy.
 pub const AMBIGUOUS_TRIES_MAX: i32 = 2;
@@ -209,8 +214,8 @@ async fn claim_first<C: ConnectionTrait>(connection: &C, request_key: &str, inde
         .col_expr(reply::Column::State, Expr::value(ReplyState::Claimed.word()))
         .col_expr(reply::Column::Attempts, Expr::value(1))
         .col_expr(reply::Column::HeldUntilMs, Expr::value(millis(until)))
-        .filter(reply::Column::State.eq(ReplyState::Pending.word()))
-        .filter(reply::Column::Attempts.eq(0))
+        .filter(is_exactly(reply::Column::State, ReplyState::Pending.word()))
+        .filter(is_exactly(reply::Column::Attempts, 0))
         .exec(connection)
         .await?;
     Ok(claimed.rows_affected == 1)
@@ -311,8 +316,8 @@ fn update_reply(request_key: &str, index: usize) -> UpdateMany<reply::Entity> {
 
 /// The reply's row, held until the transaction ends.
 async fn find_reply(transaction: &DatabaseTransaction, request_key: &str, index: usize) -> Result<reply::Model, LedgerError> {
-    let row = reply::Entity::find_by_id((request_key.to_owned(), number(index))).lock_exclusive().one(transaction).await?;
-    row.ok_or_else(|| LedgerError::Schema("an admitted reply has no row".into()))
+    let row = reply::Entity::find_by_id((request_key.to_owned(), number(index))).lock_exclusive().all(transaction).await?;
+    only(row).ok_or_else(|| LedgerError::Schema("an admitted reply has no row".into()))
 }
 
 pub(super) fn number(index: usize) -> i32 {
