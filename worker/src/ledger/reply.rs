@@ -2,7 +2,9 @@
 //!
 //! * A definite failure may be tried again until the request is too old (`screen.age_max_s`); an ambiguous one at most
 //!   [`AMBIGUOUS_TRIES_MAX`] times in all, which bounds the copies of a reply.
-//! * Each step reads the reply's row, decides and writes it, and holds the row meanwhile: no two workers have one claim.
+//! * Each step reads the reply's row, decides and writes it, and holds the row meanwhile: no two workers have one claim. The two
+//!   that nearly every reply takes, its first claim and "sent", are one UPDATE with what it asks for; a row that it does not
+//!   match is looked at in the long way.
 //!
 //! A step that fails changed nothing, or is found to have happened when it is asked for again.
 
