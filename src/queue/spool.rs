@@ -25,7 +25,7 @@ mod names;
 use std::{
     collections::VecDeque,
     fs::{self, File, FileTimes},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -194,18 +194,17 @@ impl Spool {
         let held = Held { id: waiting.id, receives: waiting.receives + 1 };
         let (from, to) = (self.new_path(name), self.cur_path(&held.name()));
         // The lease is written before the rename: from its first moment in cur/ the file has a lease that runs.
-        match self.set_lease(&from).and_then(|()| fs::rename(&from, &to)) {
+        let file = match self.set_lease(&from).and_then(|file| fs::rename(&from, &to).map(|()| file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             claimed => claimed.map_err(unavailable("claim in"))?,
-        }
-        let bytes = fs::metadata(&to).map_err(unavailable("read from"))?.len();
-        let wire = if bytes > FILE_BYTES_MAX { Vec::new() } else { fs::read(&to).map_err(unavailable("read from"))? };
+        };
+        let wire = read_whole(file).map_err(unavailable("read from"))?;
         Ok(Some(Delivery { wire: Bytes::from(wire), receive_count: held.receives, receipt: Receipt(held.name()) }))
     }
 
     fn extend(&self, receipt: &Receipt) -> Result<()> {
         let path = self.cur_path(&receipt.0);
-        self.set_lease(&path).map_err(stale_or_unavailable)?;
+        self.set_lease(&path).map(drop).map_err(stale_or_unavailable)?;
         // The lease was set on the file, whatever its name is by now: is it still ours?
         fs::symlink_metadata(&path).map(drop).map_err(stale_or_unavailable)
     }
@@ -288,9 +287,12 @@ impl Spool {
         Ok(found.take(max).collect())
     }
 
-    fn set_lease(&self, path: &Path) -> io::Result<()> {
+    /// Sets the end of a file's lease, and returns the file.
+    fn set_lease(&self, path: &Path) -> io::Result<File> {
         let lease_end = UnixMillis::now() + self.visibility;
-        File::open(path)?.set_times(FileTimes::new().set_modified(lease_end.to_system_time()))
+        let file = File::open(path)?;
+        file.set_times(FileTimes::new().set_modified(lease_end.to_system_time()))?;
+        Ok(file)
     }
 
     fn new_path(&self, name: &str) -> PathBuf {
@@ -300,6 +302,17 @@ impl Spool {
     fn cur_path(&self, name: &str) -> PathBuf {
         self.dir.join("cur").join(name)
     }
+}
+
+/// What a file holds; nothing, which is no envelope, if it is longer than any envelope is.
+fn read_whole(mut file: File) -> io::Result<Vec<u8>> {
+    let bytes = file.metadata()?.len();
+    let mut wire = Vec::new();
+    if bytes <= FILE_BYTES_MAX {
+        wire.reserve_exact(usize::try_from(bytes).unwrap_or_default());
+        file.read_to_end(&mut wire)?;
+    }
+    Ok(wire)
 }
 
 fn names_in(dir: &Path) -> Result<Vec<String>> {
