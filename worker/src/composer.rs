@@ -5,7 +5,7 @@
 //! `replyfleet send` and `replyfleet preview`.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
     sync::Arc,
 };
@@ -18,7 +18,7 @@ use replyfleet::{
 
 use crate::{
     address::Address,
-    attachments::{Attachments, Content},
+    attachments::Attachments,
     bodies::Bodies,
     catalogue::{Catalogue, Response, SendMethod, Translation},
     compose::{Body, Letterhead, Recipient, Reply, compose, file_name::renamed},
@@ -37,6 +37,8 @@ pub struct Composer {
     providers: Providers,
     signer: Signer,
     signed: HashMap<SendMethod, Signature>,
+    /// What leaves by SES's API, in base64.
+    by_ses: HashSet<SendMethod>,
 }
 
 /// What of a header is signed.
@@ -70,19 +72,15 @@ impl Composer {
             is_null_sender: settings.reply.null_sender,
             secret: settings.secret().map_err(|error| error.to_string())?,
         };
-        let signature = |sender: &Option<SenderSettings>| match sender.as_ref()? {
-            SenderSettings::Ses(ses) => ses.sign.then_some(Signature::ForSes),
-            SenderSettings::Smtp(smtp) => smtp.sign.then_some(Signature::Whole),
-            SenderSettings::Maildir { .. } => Some(Signature::Whole),
-        };
-        let senders = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
+        let is_ses = |(method, sender)| matches!(sender, &SenderSettings::Ses(_)).then_some(method);
         Ok(Self {
             attachments: Attachments::new(store, cache_dir, settings.catalogue.refresh_s.duration()),
             bodies: Bodies::default(),
             letterhead,
             providers: Providers::new(&settings.providers),
             signer: Signer::open(settings)?,
-            signed: senders.into_iter().filter_map(|(method, sender)| Some((method, signature(sender)?))).collect(),
+            signed: signatures(settings),
+            by_ses: senders(settings).filter_map(is_ses).collect(),
         })
     }
 
@@ -121,13 +119,14 @@ impl Composer {
         if is_too_big(file_bytes) {
             return Err(Hindrance::TooBig);
         }
-        let body = self.bodies.get(response, translation, &files);
+        let is_base64_needed = self.by_ses.contains(&response.send_method);
+        let body = self.bodies.with_files((response, translation), &files, is_base64_needed).await;
         if is_too_big(body.len()) { Err(Hindrance::TooBig) } else { Ok(body) }
     }
 
     /// The body of `response` without its files.
     pub fn text(&self, response: &Response, translation: Option<&Translation>) -> Arc<Body> {
-        self.bodies.get(response, translation, &[] as &[(String, Content)])
+        self.bodies.text((response, translation))
     }
 
     /// The reply number `index` to `recipient` with `body`, signed if what leaves by the response's sender is.
@@ -149,8 +148,55 @@ impl Composer {
 
     /// The domains of From in `catalogue` whose replies leave unsigned although their sender is set to sign.
     pub fn unsigned_domains(&self, catalogue: &Catalogue, now: UnixMillis) -> BTreeSet<String> {
-        let responses = catalogue.responses().iter().filter(|response| self.signed.contains_key(&response.send_method));
-        let domains = responses.filter_map(|response| response.address.rsplit_once('@')).map(|(_, domain)| domain);
+        let domains = domains_by(&self.signed, catalogue);
         domains.filter(|domain| !self.signer.signs_for(domain, now)).map(str::to_owned).collect()
+    }
+
+    /// Lets go of what replies of `catalogue` do not need, and of what none needed for long.
+    pub async fn keep_only(&self, catalogue: &Catalogue) {
+        self.bodies.tidy();
+        self.attachments.keep_only(catalogue).await;
+    }
+}
+
+/// The domains of From in `catalogue` for which there is a response whose sender is set to sign.
+pub fn domains_to_sign<'c>(settings: &Settings, catalogue: &'c Catalogue) -> BTreeSet<&'c str> {
+    domains_by(&signatures(settings), catalogue).collect()
+}
+
+fn domains_by<'c>(signed: &HashMap<SendMethod, Signature>, catalogue: &'c Catalogue) -> impl Iterator<Item = &'c str> {
+    let responses = catalogue.responses().iter().filter(|response| signed.contains_key(&response.send_method));
+    responses.filter_map(|response| response.address.rsplit_once('@')).map(|(_, domain)| domain)
+}
+
+fn senders(settings: &Settings) -> impl Iterator<Item = (SendMethod, &SenderSettings)> {
+    let senders = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
+    senders.into_iter().filter_map(|(method, sender)| Some((method, sender.as_ref()?)))
+}
+
+/// What is signed of the mail that each sender takes; nothing if it is not set to sign.
+fn signatures(settings: &Settings) -> HashMap<SendMethod, Signature> {
+    let signature = |sender: &SenderSettings| match sender {
+        SenderSettings::Ses(ses) => ses.sign.then_some(Signature::ForSes),
+        SenderSettings::Smtp(smtp) => smtp.sign.then_some(Signature::Whole),
+        SenderSettings::Maildir { .. } => Some(Signature::Whole),
+    };
+    senders(settings).filter_map(|(method, sender)| Some((method, signature(sender)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_to_be_signed_if_a_sender_signs_that_has_one_of_its_responses() {
+        let entry = |address: &str, method: &str| format!(r#"{{"email_addr": "{address}", "body": "x", "send_method": "{method}"}}"#);
+        let entries = [entry("a@a.example", "SES"), entry("a@b.example", "SMTP"), entry("a@c.example", "SES"), entry("b@c.example", "SMTP")];
+        let catalogue = Catalogue::parse(&format!("[{}]", entries.join(",")), &[SendMethod::Ses, SendMethod::Smtp]).expect("valid");
+        for (sign, want) in [("# sign = true", &["a.example", "b.example", "c.example"][..]), ("sign = false", &["a.example", "c.example"])] {
+            let text = include_str!("../../docs/replyfleet.toml").replace("# sign = true", sign);
+            let settings = Settings::parse(&text, "docs/replyfleet.toml", |_| None).expect("valid");
+            assert_eq!(domains_to_sign(&settings, &catalogue).into_iter().collect::<Vec<_>>(), want, "{sign}");
+        }
     }
 }

@@ -47,6 +47,12 @@ impl Segment {
         self.base64.get_or_init(|| BASE64_STANDARD.encode(&self.bytes).into())
     }
 
+    /// Whether [`Segment::base64`] has been made.
+    #[cfg(test)]
+    pub(crate) fn has_base64(&self) -> bool {
+        self.base64.get().is_some()
+    }
+
     /// Whether its base64 can be followed by other base64.
     fn is_in_groups(&self) -> bool {
         self.bytes.len().is_multiple_of(BASE64_GROUP)
