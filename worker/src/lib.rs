@@ -41,6 +41,7 @@ pub mod outcome;
 mod settle;
 
 pub mod metrics;
+mod upkeep;
 mod worker;
 
 pub use worker::{OpenError, Worker, catalogue_object};

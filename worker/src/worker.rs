@@ -1,4 +1,4 @@
-//! A worker: opens what the settings name, and runs the drain loop beside the two things that keep themselves current.
+//! A worker: opens what the settings name, and runs the drain loop beside what keeps itself current.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -27,6 +27,7 @@ use crate::{
     respond::Responder,
     send::{self, Senders},
     switches::keeper::{LOOK_EVERY, SwitchKeeper},
+    upkeep::Upkeep,
 };
 
 /// How often the ledger forgets what is old.
@@ -126,11 +127,6 @@ impl Worker {
             },
             stop_timeout: settings.worker.stop_timeout_s.duration(),
         };
-        let unsigned = drain.responder.composer.unsigned_domains(&catalogue.current(), drain.clock.now());
-        if !unsigned.is_empty() {
-            let domains = unsigned.into_iter().collect::<Vec<_>>().join(" ");
-            tracing::warn!(domains, "replies from these domains leave unsigned: there is no key in [[signing.keys]]");
-        }
         if settings.authentication.mode == AuthenticationMode::Off {
             tracing::warn!(
                 unproven = settings.authentication.unproven.word(),
@@ -162,12 +158,15 @@ impl Worker {
         self.paces.begin().await;
         let pacer = tokio::spawn(self.paces.keep_current(self.look_every));
         let refresher = tokio::spawn(async move { self.catalogue.keep_current(self.refresh).await });
+        let upkeep = Upkeep { responder: Arc::clone(&self.drain.responder), look_every: self.refresh };
+        let caretaker = tokio::spawn(upkeep.keep());
         let clock = Arc::clone(&self.drain.clock);
         let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.responder.store), self.claim_check_bucket));
         let is_finished = self.drain.run(stop).await;
         switcher.abort();
         pacer.abort();
         refresher.abort();
+        caretaker.abort();
         forgetter.abort();
         is_finished
     }
