@@ -1,16 +1,25 @@
 //! `replyfleet check`: tries the settings and everything that they name. One line each; ends with 1 if one is wrong.
 
-use std::{collections::BTreeSet, path::Path, process::ExitCode, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use replyfleet::{
     clock::{Clock, SystemClock},
     ground::{Ground, look},
+    keyed::sha256_hex,
     settings::{AuthenticationMode, Settings},
+    store::{Fetched, ObjectName},
     telemetry::chain,
 };
 use replyfleet_worker::{
+    attachments::AttachmentError,
     catalogue::{Catalogue, keeper},
     catalogue_object,
+    composer::domains_to_sign,
     judge::Judge,
     ledger::{Ledger, exempt_domains},
     send,
@@ -92,13 +101,14 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
         format!("version {}, {} responses for {} addresses", catalogue.version(), catalogue.responses().len(), catalogue.addresses().count())
     };
     report.line("catalogue", looked.as_ref().map(summary).map_err(Clone::clone));
-    report.line("signing", Signer::open(&settings).map(|signer| keys(&signer, looked.as_ref().ok())));
+    report.line("signing", Signer::open(&settings).and_then(|signer| keys(&settings, &signer, looked.as_ref().ok())));
     if let Ok(catalogue) = &looked {
-        let objects: std::collections::BTreeSet<_> =
-            catalogue.responses().iter().flat_map(|response| &response.attachments).map(|file| &file.object).collect();
-        for object in objects {
-            let fetch = async { ground.store.get(object, None).await.map_err(|error| error.to_string()) };
-            report.ask("attachment", |_| object.to_string(), fetch).await;
+        let files = catalogue.responses().iter().flat_map(|response| &response.attachments);
+        // Each is fetched once, whatever is wanted of it.
+        let mut pins: BTreeMap<&ObjectName, BTreeSet<&str>> = BTreeMap::new();
+        files.for_each(|file| pins.entry(&file.object).or_default().extend(file.sha256.as_deref()));
+        for (object, pins) in pins {
+            report.ask("attachment", |()| object.to_string(), check_attachment(&ground, object, &pins)).await;
         }
     }
 
@@ -135,13 +145,36 @@ async fn check_bucket(settings: &Settings, ground: &Ground, bucket: &str) -> Res
     }
 }
 
+/// Whether an attachment is there, and the content is the one that every mention in the catalogue wants.
+async fn check_attachment(ground: &Ground, object: &ObjectName, pins: &BTreeSet<&str>) -> Result<(), String> {
+    let content = match ground.store.get(object, None).await.map_err(|error| error.to_string())? {
+        Fetched::Changed(content, _) => content,
+        Fetched::Unchanged => return Err(format!("{object}: the store gives no content; try again")),
+    };
+    let found = sha256_hex(&content);
+    match pins.iter().find(|wanted| **wanted != found) {
+        Some(wanted) => Err(format!("{object}: {}", AttachmentError::Differs { wanted: (*wanted).to_owned(), found })),
+        None => Ok(()),
+    }
+}
+
 /// What `[[signing.keys]]` comes to: for which of the catalogue's domains of From there is a key today, and for which not.
-fn keys(signer: &Signer, catalogue: Option<&Catalogue>) -> String {
+///
+/// # Errors
+/// Keys are set, but for a domain whose sender is set to sign there is none today.
+fn keys(settings: &Settings, signer: &Signer, catalogue: Option<&Catalogue>) -> Result<String, String> {
     let now = SystemClock.now();
+    let count = signer.published().count();
     let domains: BTreeSet<&str> = catalogue.into_iter().flat_map(Catalogue::domains).collect();
     let (signed, unsigned): (Vec<&str>, Vec<&str>) = domains.into_iter().partition(|domain| signer.signs_for(domain, now));
+    let to_sign = catalogue.map(|catalogue| domains_to_sign(settings, catalogue)).unwrap_or_default();
+    let lacking: Vec<&str> = unsigned.iter().copied().filter(|domain| to_sign.contains(domain)).collect();
+    if count > 0 && !lacking.is_empty() {
+        let domains = lacking.join(", ");
+        return Err(format!("no key signs today for {domains}; add one to signing.keys, or set the sender's sign to false if another signs"));
+    }
     let listed = |what: &str, domains: Vec<&str>| if domains.is_empty() { String::new() } else { format!("; {what}: {}", domains.join(", ")) };
-    format!("{} keys{}{}", signer.published().count(), listed("signed today", signed), listed("not signed", unsigned))
+    Ok(format!("{count} keys{}{}", listed("signed today", signed), listed("not signed", unsigned)))
 }
 
 /// What `[authentication]` comes to.

@@ -1,6 +1,6 @@
 //! `replyfleet check`, and that commands which look make nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use crate::installation::{CATALOGUE, Installation};
 
@@ -18,11 +18,26 @@ fn check_says_one_line_for_each_part_and_ends_with_0_if_all_are_good() {
 #[test]
 fn check_names_what_is_wrong_and_ends_with_1() {
     type Spoil = fn(&Installation);
-    let cases: [(&str, Spoil); 7] = [
+    let cases: [(&str, Spoil); 9] = [
         ("catalogue/catalogue.json: line 2, column 36: expected `,`", |world| {
             world.write("store/catalogue/catalogue.json", &CATALOGUE.replacen(", \"body\"", " \"body\"", 1));
         }),
         ("no object files/a.bin", |world| fs::remove_file(world.path("store/files/a.bin")).unwrap()),
+        (
+            "attachment   files/a.bin: its SHA-256 is ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73, and the catalogue wants 0",
+            |world| {
+                world.write("store/catalogue/catalogue.json", &CATALOGUE.replace(r#""a.bin"]]"#, &format!(r#""a.bin", "{}"]]"#, "0".repeat(64))));
+            },
+        ),
+        ("signing      no key signs today for example.com; add one to signing.keys", |world| {
+            let openssl = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(world.path("key.pem")).status();
+            assert!(openssl.unwrap().success());
+            fs::set_permissions(world.path("key.pem"), fs::Permissions::from_mode(0o640)).unwrap();
+            let text = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
+            let key = format!("file:{}", world.path("key.pem").display());
+            let key = format!(r#"{{ domain = "example.com", selector = "s", key = "{key}", sign_until = 2002-01-01 }}"#);
+            world.write("replyfleet.toml", &format!("{text}\nsigning = {{ keys = [{key}] }}\n"));
+        }),
         ("chmod o-rwx", |world| fs::set_permissions(world.path("secret.key"), fs::Permissions::from_mode(0o644)).unwrap()),
         ("signing.keys: domain example.com, selector s: the key env:NO_SUCH_KEY: the environment has no NO_SUCH_KEY", |world| {
             let text = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
