@@ -83,6 +83,7 @@ fn what_is_printed_is_a_zone_file_and_served_as_such_it_is_all_there() {
         "; DKIM: what verifies signatures with selector curve, which signs from 2126-12-01 to 2127-12-01",
         ";   to be removed on 2127-12-06 or later, not before",
         "; DKIM: what verifies signatures with selector old, which has not signed since 2002-01-01",
+        ";   it holds for everybody's mail of example.com, not only for ours",
         ";   the file https://mta-sts.example.com/.well-known/mta-sts.txt, served first, with these lines:",
         ";     mx: mx2.example.net",
     ] {
@@ -185,7 +186,8 @@ fn what_the_settings_leave_open_is_said_and_nothing_is_made() {
     for key in ["; No MX: dns.mx_hosts", "; No SPF: dns.spf", "; No DKIM: signing.keys", "; No MTA-STS: dns.mx_hosts", "dns.report_address"] {
         assert!(said.contains(key), "{key}: {said}");
     }
-    assert!(said.contains("\n_dmarc.example.com. 3600 IN TXT \"v=DMARC1; p=reject\"\n"), "{said}");
+    assert!(said.contains("\n_dmarc.example.com. 3600 IN TXT \"v=DMARC1; p=none\"\n"), "{said}");
+    assert!(said.contains("\n;   p=none and not p=reject: no key of signing.keys signs for it today"), "{said}");
     assert!(!world.path("spool").exists());
     world.write("store/catalogue/catalogue.json", "[");
     let (status, said) = world.run(&["dns"]);

@@ -101,7 +101,7 @@ fn fault(expected: &Expected, record: &str) -> Option<String> {
             let believed: Vec<&str> = record.split_ascii_whitespace().take_while(|term| !is_all(term)).collect();
             let has = |term: &&String| believed.iter().any(|other| without_pass(other).eq_ignore_ascii_case(without_pass(term)));
             let lacking: Vec<&str> = terms.iter().filter(|term| !has(term)).map(String::as_str).collect();
-            (!lacking.is_empty()).then(|| format!("without {}", lacking.join(" ")))
+            if lacking.is_empty() { spf_end(record) } else { Some(format!("without {}", lacking.join(" "))) }
         }
         Expected::Dkim { record: ours, .. } => {
             let key = |record: &str, name: &str| {
@@ -116,10 +116,12 @@ fn fault(expected: &Expected, record: &str) -> Option<String> {
                 Some(_) if tag("t").is_some_and(|flags| flags.split(':').any(|flag| flag.trim() == "y")) => {
                     Some("t=y: verifiers take it for a test".into())
                 }
+                Some(_) if tag("h").is_some_and(|hashes| !lists(hashes, &["sha256"])) => Some("h= does not allow sha256, by which we sign".into()),
+                Some(_) if tag("s").is_some_and(|services| !lists(services, &["email", "*"])) => Some("s= does not allow email".into()),
                 Some(_) => None,
             }
         }
-        Expected::Dmarc { policy, .. } => {
+        Expected::Dmarc { policy, report_uri } => {
             let strength = |word: &str| ["none", "quarantine", "reject"].iter().position(|known| word.eq_ignore_ascii_case(known));
             let (have, want) = (tag("p").and_then(strength), strength(policy.word()));
             if have.is_none() {
@@ -128,14 +130,40 @@ fn fault(expected: &Expected, record: &str) -> Option<String> {
             if have < want {
                 return Some(format!("weaker than p={}", policy.word()));
             }
-            tag("pct").filter(|part| *part != "100" && want > Some(0)).map(|part| format!("for {part} % of the mail only (pct=)"))
+            if let Some(part) = tag("pct").filter(|part| *part != "100" && want > Some(0)) {
+                return Some(format!("for {part} % of the mail only (pct=)"));
+            }
+            let has = |uri: &String| tag("rua").is_some_and(|uris| reports_to(uris, uri));
+            report_uri.as_ref().filter(|uri| !has(uri)).map(|_| "reports go elsewhere (rua=)".into())
         }
         Expected::MtaSts { id, .. } => (tag("id") != Some(id.as_str())).then(|| "of another policy, or with an id that was made elsewhere".into()),
         Expected::TlsReports { report_uri } => {
-            let has = tag("rua").is_some_and(|uris| uris.split(',').any(|uri| uri.trim().eq_ignore_ascii_case(report_uri)));
+            let has = tag("rua").is_some_and(|uris| reports_to(uris, report_uri));
             (!has).then(|| "reports go elsewhere".into())
         }
     }
+}
+
+/// What is wrong with how an SPF record ends: the world must not be able to send (RFC 7208 §5.1, §6.1).
+fn spf_end(record: &str) -> Option<String> {
+    let mut terms = record.split_ascii_whitespace();
+    match terms.find(|term| is_all(term)) {
+        Some(all) if all.starts_with(['-', '~']) => None,
+        Some(all) if all.starts_with('?') => Some(format!("{all} says nothing of those who may not send; end it with -all")),
+        Some(all) => Some(format!("{all} lets the whole world send as it; end it with -all")),
+        None if record.split_ascii_whitespace().any(|term| term.to_ascii_lowercase().starts_with("redirect=")) => None,
+        None => Some("no all at its end: it says nothing of those who may not send; end it with -all".into()),
+    }
+}
+
+/// Whether a list with colons has one of these words (RFC 6376 §3.6.1).
+fn lists(list: &str, words: &[&str]) -> bool {
+    list.split(':').any(|item| words.iter().any(|word| item.trim().eq_ignore_ascii_case(word)))
+}
+
+/// Whether a list of report addresses has this one. DMARC's may have a size behind them, as in `!10m` (RFC 7489 §6.2).
+fn reports_to(uris: &str, ours: &str) -> bool {
+    uris.split(',').any(|uri| uri.split('!').next().unwrap_or_default().trim().eq_ignore_ascii_case(ours))
 }
 
 /// An SPF term without the `+` that says nothing.
@@ -189,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn spf_must_not_let_the_world_send() {
+        let want = || Expected::Spf(vec!["mx".into()]);
+        for record in ["v=spf1 mx -all", "v=spf1 mx ~ALL", "v=spf1 mx redirect=_spf.example.org", "v=spf1 Redirect=a.example mx -all exp=b.example"] {
+            says(want(), &[record], State::Ok, "");
+        }
+        says(want(), &["v=spf1 mx +all"], State::Differs, "+all lets the whole world send");
+        says(want(), &["v=spf1 mx all -all"], State::Differs, "all lets the whole world send");
+        says(want(), &["v=spf1 mx ?all redirect=a.example"], State::Differs, "?all says nothing");
+        says(want(), &["v=spf1 mx"], State::Differs, "no all at its end");
+        says(want(), &["v=spf1 mx include:all.example"], State::Differs, "no all at its end");
+    }
+
+    #[test]
     fn a_key_is_the_same_whatever_stands_around_it() {
         let want = |is_over| Expected::Dkim { record: "v=DKIM1; k=rsa; p=AbC=".into(), is_over };
         says(want(false), &["v=DKIM1; k=rsa; p=AbC="], State::Ok, "");
@@ -199,6 +240,10 @@ mod tests {
         says(want(false), &["v=DKIM1; k=ed25519; p=AbC="], State::Differs, "another key");
         says(want(false), &["v=DKIM2; p=AbC="], State::Differs, "v= is not DKIM1");
         says(want(false), &["v=DKIM1; t=s:y; p=AbC="], State::Differs, "test");
+        says(want(false), &["h=sha1 : SHA256; s= * ; p=AbC="], State::Ok, "");
+        says(want(false), &["s=tlsrpt:email; p=AbC="], State::Ok, "");
+        says(want(false), &["h=sha1; p=AbC="], State::Differs, "sha256");
+        says(want(false), &["s=tlsrpt; p=AbC="], State::Differs, "email");
         says(want(false), &["some text"], State::Differs, "no p=");
         says(want(false), &["p=AbC=", "p=AbC="], State::Differs, "2 records");
         says(want(true), &[], State::Ok, "removed");
@@ -216,6 +261,15 @@ mod tests {
         says(want(DmarcPolicy::None), &["v=DMARC1; rua=mailto:a@example.org"], State::Differs, "no p=");
         says(want(DmarcPolicy::None), &["p=none"], State::Missing, "");
         says(Expected::DmarcReports, &["v=DMARC1"], State::Ok, "");
+    }
+
+    #[test]
+    fn reports_on_forged_mail_go_where_we_want_them() {
+        let want = || Expected::Dmarc { policy: DmarcPolicy::Reject, report_uri: Some("mailto:a@example.org".into()) };
+        says(want(), &["v=DMARC1; p=reject; rua=mailto:b@example.org, MAILTO:a@example.org!10m"], State::Ok, "");
+        for rua in ["", "; rua=mailto:b@example.org", "; rua=mailto:aa@example.org", "; ruf=mailto:a@example.org"] {
+            says(want(), &[&format!("v=DMARC1; p=reject{rua}")], State::Differs, "reports go elsewhere (rua=)");
+        }
     }
 
     #[test]

@@ -138,7 +138,8 @@ impl Plan {
             plan.mx(domain, &records);
             plan.spf(domain, &records);
             plan.dkim(domain, &keys, settings, from.contains(domain), now);
-            plan.dmarc(domain, &records);
+            // Nothing is From a domain that is not of the catalogue: nothing of ours can fail there.
+            plan.dmarc(domain, &records, !from.contains(domain) || signer.signs_for(domain, now));
             plan.mta_sts(domain, &records);
             plan.tls_reports(domain, &records);
         }
@@ -167,7 +168,7 @@ impl Plan {
         if records.spf.is_empty() {
             return self.gap(domain, "SPF", "dns.spf is not set: what may send for it, such as include:amazonses.com");
         }
-        let notes = vec!["who may send for it; a domain has one such record only".into()];
+        let notes = vec!["who may send for it; a domain has one such record only".into(), holds_for_all(domain)];
         self.add(domain, domain.to_owned(), Expected::Spf(records.spf.clone()), notes);
     }
 
@@ -199,12 +200,21 @@ impl Plan {
         }
     }
 
-    fn dmarc(&mut self, domain: &str, records: &Records) {
+    fn dmarc(&mut self, domain: &str, records: &Records, is_signed: bool) {
         if records.report.is_none() {
             self.gap(domain, "reports (DMARC, TLS-RPT)", "dns.report_address is not set");
         }
-        let expected = Expected::Dmarc { policy: records.dmarc, report_uri: records.report.as_ref().map(mailto) };
-        self.add(domain, format!("_dmarc.{domain}"), expected, vec!["what others do with mail that only claims to be from it".into()]);
+        let mut notes = vec!["what others do with mail that only claims to be from it".into(), holds_for_all(domain)];
+        let mut policy = records.dmarc;
+        if !is_signed && policy != DmarcPolicy::None {
+            notes.extend([
+                format!("p=none and not p={}: no key of signing.keys signs for it today, and others would refuse our own mail.", policy.word()),
+                format!("Publish p={} once one does, or if SES or your relay signs for it.", policy.word()),
+            ]);
+            policy = DmarcPolicy::None;
+        }
+        let expected = Expected::Dmarc { policy, report_uri: records.report.as_ref().map(mailto) };
+        self.add(domain, format!("_dmarc.{domain}"), expected, notes);
         // Reports on other domains are sent only where they are asked for (RFC 7489 §7.1).
         if let Some(to) = records.report.as_ref().map(Address::ascii_domain).filter(|to| !is_within(to, domain) && !is_within(domain, to)) {
             let notes = vec![format!("that {to} takes reports on {domain}; in the zone of {to}")];
@@ -265,6 +275,10 @@ impl Records {
             report,
         })
     }
+}
+
+fn holds_for_all(domain: &str) -> String {
+    format!("it holds for everybody's mail of {domain}, not only for ours")
 }
 
 /// Whether an SPF term is the mechanism `all`, with any qualifier.

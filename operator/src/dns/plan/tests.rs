@@ -36,11 +36,28 @@ fn every_domain_of_the_catalogue_and_the_bounce_address_gets_its_records() {
             "10 mx1.example.com.",
             "20 mx2.example.com.",
             "v=spf1 include:amazonses.com ip4:192.0.2.10 -all",
-            "v=DMARC1; p=reject; rua=mailto:reports@example.com"
+            "v=DMARC1; p=none; rua=mailto:reports@example.com"
         ]
     );
     let gaps: Vec<_> = plan.gaps.iter().map(|gap| (gap.domain.as_str(), gap.what)).collect();
     assert_eq!(gaps, [("example.com", "DKIM"), ("xn--bcher-kva.example", "DKIM")], "nothing is From the bounce domain");
+}
+
+#[test]
+fn what_others_shall_refuse_is_said_only_where_we_sign_or_send_nothing() {
+    let of = |policy: &str| {
+        let plan = plan(&settings(|text| text.replace("# dmarc_policy = \"reject\"", &format!("dmarc_policy = \"{policy}\"")))).expect("a plan");
+        let dmarc = plan.entries.into_iter().filter(|entry| matches!(entry.expected, Expected::Dmarc { .. }));
+        dmarc.map(|entry| (entry.domain, entry.expected.values().concat(), entry.notes.join(" "))).collect::<Vec<_>>()
+    };
+    for (policy, words) in [("quarantine", "p=none and not p=quarantine: no key of signing.keys signs"), ("none", "")] {
+        let found = of(policy);
+        let [ours, _, bounce] = &found[..] else { panic!("{found:?}") };
+        assert!(ours.0 == "example.com" && ours.1.starts_with("v=DMARC1; p=none;") && ours.2.contains(words), "{ours:?}");
+        assert_eq!(ours.2.contains("signing.keys"), policy != "none");
+        assert!(bounce.0 == "bounce.example.com" && bounce.1.contains(&format!("p={policy};")) && !bounce.2.contains("signing.keys"), "{bounce:?}");
+        assert!(ours.2.contains("everybody's mail of example.com"));
+    }
 }
 
 #[test]
