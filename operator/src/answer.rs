@@ -5,6 +5,8 @@
 //! switched off stays off.
 
 use std::{
+    fs::File,
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -50,8 +52,8 @@ pub(crate) struct PreviewArguments {
     /// Who would get it: his provider decides how files are called and how large they may be.
     #[arg(long, default_value = "someone@example.org")]
     to: String,
-    /// The folder, which is made if there is none.
-    #[arg(long, default_value = ".")]
+    /// The folder, which is made if there is none. No file in it is written over.
+    #[arg(long, default_value = "replyfleet-preview")]
     dir: PathBuf,
 }
 
@@ -169,6 +171,10 @@ pub(crate) async fn preview(arguments: &PreviewArguments, settings: &Settings) -
     let senders = send::open(settings, ground.aws.as_deref()).map_err(|text| anyhow!(text))?;
     let switches = Switches::default();
     std::fs::create_dir_all(&arguments.dir).with_context(|| format!("--dir: cannot make {}", arguments.dir.display()))?;
+    let mut files = (0..desk.responses().len()).map(|index| file(&arguments.dir, index));
+    if let Some(there) = files.find(|file| file.exists()) {
+        bail!("--dir: {} is there already; name another folder", there.display());
+    }
     let mut is_whole = true;
     for (index, response) in desk.responses().into_iter().enumerate() {
         match desk.reply(index, response, &senders, &switches).await {
@@ -182,9 +188,15 @@ pub(crate) async fn preview(arguments: &PreviewArguments, settings: &Settings) -
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Where a reply goes.
+fn file(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("{}.eml", index + 1))
+}
+
 /// Writes a reply, and says where.
 fn write(dir: &Path, index: usize, reply: &Reply) -> anyhow::Result<String> {
-    let file = dir.join(format!("{}.eml", index + 1));
-    std::fs::write(&file, reply.to_vec()).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(format!("{}: {} bytes, MAIL FROM {:?}", file.display(), reply.len(), reply.mail_from))
+    let path = file(dir, index);
+    let written = File::create_new(&path).and_then(|mut file| file.write_all(&reply.to_vec()));
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(format!("{}: {} bytes, MAIL FROM {:?}", path.display(), reply.len(), reply.mail_from))
 }

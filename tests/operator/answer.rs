@@ -54,6 +54,10 @@ fn a_preview_is_files_and_answers_the_mail_that_it_is_given() {
     assert!(replies[0].contains("In-Reply-To: <1@example.net>") && replies[0].contains("Content-Language: fa, en"), "{}", replies[0]);
     assert!(replies[1].contains("filename=\"a.ap_\""), "without DNS the domain itself is what the provider is known by");
     assert!(!world.path("replies/new").is_dir() || fs::read_dir(world.path("replies/new")).unwrap().next().is_none(), "nothing is sent");
+    fs::remove_file(world.path("out/1.eml")).unwrap();
+    let (status, said) = world.run(&arguments);
+    assert!(status == Some(1) && said.contains("out/2.eml is there already; name another folder"), "{said}");
+    assert!(!world.path("out/1.eml").exists() && fs::read_to_string(world.path("out/2.eml")).unwrap() == replies[1], "nothing is written over");
 }
 
 #[test]
