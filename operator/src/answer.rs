@@ -30,7 +30,7 @@ use replyfleet_worker::{
     judge::Judge,
     language,
     request::{self, Request},
-    send::{self, Senders},
+    send::{self, SendError, Senders},
     switches::{State, Switches},
 };
 
@@ -118,7 +118,7 @@ impl Desk {
         }
         let translation = language::choose(response, &self.asked, &self.request);
         let provider = self.composer.providers().of(&domain, &hosts);
-        let bytes_max = senders.get(&response.send_method).and_then(|sender| sender.message_bytes_max());
+        let bytes_max = senders.get(&response.send_method).and_then(|sender| sender.message_bytes_max(&self.to));
         let body = match self.composer.body((response, translation), provider, bytes_max).await {
             Ok(body) => body,
             Err(Hindrance::Store) => return Err("an attachment cannot be had: see `replyfleet check`".into()),
@@ -154,8 +154,17 @@ pub(crate) async fn send(arguments: &SendArguments, settings: &Settings) -> anyh
             }
             (Some(sender), Ok(reply)) => {
                 let start = Instant::now();
-                let sent = sender.send(&reply).await.map_err(|error| error.to_string());
-                sent.map(|_| format!("accepted, {} bytes in {} ms, Message-ID {}", reply.len(), start.elapsed().as_millis(), reply.id))
+                let accepted =
+                    |reply: &Reply| format!("accepted, {} bytes in {} ms, Message-ID {}", reply.len(), start.elapsed().as_millis(), reply.id);
+                match sender.send(&reply).await {
+                    Ok(_) => Ok(accepted(&reply)),
+                    // Only now the sender knows how large a mail may be: once more, as the worker's next try does.
+                    Err(SendError::TooBig(_)) => match desk.reply(index, response, &senders, &switches).await {
+                        Ok(reply) => sender.send(&reply).await.map(|_| accepted(&reply)).map_err(|error| error.to_string()),
+                        Err(text) => Err(text),
+                    },
+                    Err(error) => Err(error.to_string()),
+                }
             }
         };
         is_all_sent &= result.is_ok();

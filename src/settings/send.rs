@@ -91,7 +91,7 @@ pub struct SmtpSettings {
     pub sign: bool,
     /// What the whole fleet sends through it at most.
     pub rate: Option<Rate>,
-    /// The largest mail that it takes, encoded and with its header, in bytes; else what it says itself (SIZE, RFC 1870).
+    /// The largest mail, encoded and with its header, in bytes, where that is less than what it says itself (SIZE, RFC 1870).
     pub message_bytes_max: Option<Count<1_024, 1_073_741_824>>,
     /// Other ways, or none, for the recipients of some domains.
     #[serde(default)]

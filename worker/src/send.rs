@@ -12,7 +12,7 @@ use replyfleet::{
     settings::{SenderSettings, Settings},
 };
 
-use crate::{catalogue::SendMethod, compose::Reply};
+use crate::{address::Address, catalogue::SendMethod, compose::Reply};
 
 /// A reply was accepted: the next hop answers for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub enum SendError {
     /// The next hop will never take this reply: terminal for it.
     #[error("refused: {0}")]
     Refused(String),
+    /// It surely has not been taken, because it is too large for the next hop; compose it anew with what
+    /// [`Sender::message_bytes_max`] says now, and try again.
+    #[error("too big: {0}")]
+    TooBig(String),
     /// It surely has not been taken; try again.
     #[error("not sent: {0}")]
     NotSent(String),
@@ -47,8 +51,9 @@ pub trait Sender: Send + Sync {
     /// The longest that [`Sender::send`] takes.
     fn timeout(&self) -> Duration;
 
-    /// The largest mail that the next hop takes, in bytes, as far as that is known.
-    fn message_bytes_max(&self) -> Option<usize> {
+    /// The largest mail that the next hop on the way to `rcpt_to` takes, in bytes, as far as that is known yet: after a
+    /// [`SendError::TooBig`] it is.
+    fn message_bytes_max(&self, _rcpt_to: &Address) -> Option<usize> {
         None
     }
 

@@ -297,6 +297,22 @@ async fn a_refused_reply_is_terminal_and_an_uncertain_one_is_tried_twice() {
 }
 
 #[tokio::test]
+async fn a_reply_that_is_too_big_comes_again_only_if_there_are_files_to_leave_out() {
+    let ses = Scripted::new(Duration::ZERO, |_| Err(SendError::TooBig("552".into())));
+    let failures = AtomicUsize::new(0);
+    let smtp =
+        Scripted::new(
+            Duration::ZERO,
+            move |_| if failures.fetch_add(1, Ordering::SeqCst) == 0 { Err(SendError::TooBig("552".into())) } else { Ok(Accepted) },
+        );
+    let mut world = World::start(ses, smtp.clone()).await;
+    world.put("a@example.org", "1").await;
+    assert_eq!(world.ends(2).await, [Outcome::Retry(Wait::Sender), Outcome::Answered]);
+    assert_eq!(smtp.sent().len(), 1, "the reply with a file");
+    assert_eq!(world.stop().await.1, 0);
+}
+
+#[tokio::test]
 async fn a_missing_attachment_delays_only_its_own_reply() {
     let (ses, smtp) = (Scripted::good(), Scripted::good());
     let mut world = World::start(ses.clone(), smtp.clone()).await;

@@ -99,7 +99,7 @@ impl Responder {
         let Some(sender) = self.senders.get(&response.send_method) else { return Ok(Err(Wait::Sender)) };
         let translation = language::choose(response, &case.facts.rcpt_to, case.request);
         let due = Due { case, progress, index, response, translation, turn };
-        let body = match self.prepare(&due, sender.message_bytes_max(), account).await {
+        let body = match self.prepare(&due, sender.message_bytes_max(case.to), account).await {
             Ok(body) => body,
             Err(NotNow::Wait(wait)) => return Ok(Err(wait)),
             Err(NotNow::Withdraw(why)) => return Ok(Ok(self.ledger.withdraw(key, index, why, now).await?)),
@@ -119,7 +119,9 @@ impl Responder {
         let result = match sent {
             Ok(_) => Try::Sent,
             Err(SendError::Refused(_)) => Try::Refused,
-            Err(SendError::NotSent(_)) => Try::NotSent,
+            // The sender knows the limit now: next time the files stay here. If there are none to leave out, that is the end.
+            Err(SendError::TooBig(_)) if reply.body.len() <= self.composer.text(response, translation).len() => Try::Refused,
+            Err(SendError::TooBig(_) | SendError::NotSent(_)) => Try::NotSent,
             Err(SendError::Throttled(_)) => {
                 self.pace.throttled(&Lane::Sender(response.send_method), Instant::now());
                 Try::NotSent

@@ -36,7 +36,7 @@ use replyfleet::{
 
 use self::streamed::Streamed;
 use super::{Accepted, SendError, Sender};
-use crate::compose::Reply;
+use crate::{address::Address, compose::Reply};
 
 /// The longest name and the longest value of a tag, in bytes (SES API, MessageTag).
 const TAG_BYTES_MAX: usize = 256;
@@ -129,7 +129,7 @@ impl Sender for SesSender {
         self.settings.timeout_s.duration()
     }
 
-    fn message_bytes_max(&self) -> Option<usize> {
+    fn message_bytes_max(&self, _rcpt_to: &Address) -> Option<usize> {
         Some(self.settings.message_bytes_max.get())
     }
 

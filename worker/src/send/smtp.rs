@@ -66,6 +66,9 @@ impl SmtpSender {
     /// One mail over one connection, which is kept afterwards unless it broke.
     async fn deliver(&self, way: usize, connection: Connection, reply: &Reply, is_reused: bool, deadline: Instant) -> Result<Accepted, Failure> {
         let (result, connection) = deliver(connection, reply, is_reused, deadline).await;
+        if matches!(result, Err(Failure::Final(SendError::TooBig(_)))) {
+            self.routes.ways()[way].learn_too_big(reply.len(), Instant::now());
+        }
         if let Some(connection) = connection {
             self.pool.keep(way, connection);
         }
@@ -117,8 +120,10 @@ impl Sender for SmtpSender {
         self.settings.timeout_s.duration()
     }
 
-    fn message_bytes_max(&self) -> Option<usize> {
-        self.settings.message_bytes_max.map(|limit| limit.get()).or_else(|| self.routes.ways()[0].message_bytes_max())
+    fn message_bytes_max(&self, rcpt_to: &Address) -> Option<usize> {
+        let way = self.routes.way_to(&rcpt_to.ascii_domain()).map(|way| &self.routes.ways()[way]);
+        let learnt = way.and_then(|way| way.message_bytes_max(Instant::now()));
+        [self.settings.message_bytes_max.map(|limit| limit.get()), learnt].into_iter().flatten().min()
     }
 
     async fn rate_max(&self) -> Option<f64> {

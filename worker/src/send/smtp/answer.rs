@@ -34,6 +34,18 @@ impl Answer {
         self.code / 100 == 5
     }
 
+    /// The enhanced status code with which its text begins (RFC 2034 §4): class, subject, detail.
+    fn enhanced(&self) -> Option<[u16; 3]> {
+        let mut numbers = self.lines.first()?.split_ascii_whitespace().next()?.split('.').map(|number| number.parse().ok());
+        let code = [numbers.next()??, numbers.next()??, numbers.next()??];
+        (numbers.next().is_none() && code[0] == self.code / 100).then_some(code)
+    }
+
+    /// Whether it says that a mail is too big, for the system (RFC 3463 §3.4, X.3.4) or for a rule (§3.3, X.2.3).
+    pub(super) fn is_of_size(&self) -> bool {
+        matches!(self.enhanced(), Some([_, 3, 4] | [_, 2, 3]))
+    }
+
     /// How SES's SMTP interface says that mails come too fast: `454 Throttling failure: Maximum sending rate exceeded`.
     pub(super) fn is_throttling(&self) -> bool {
         self.code == 454 && self.lines.iter().any(|line| line.to_ascii_lowercase().contains("throttling"))

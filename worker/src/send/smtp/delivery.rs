@@ -12,6 +12,9 @@ use crate::{
     send::{Accepted, SendError},
 };
 
+/// What every server must take, in bytes (RFC 5321 §4.5.3.1.7): below it, a refusal need not be about the size.
+const SIZE_LIMIT_MIN: usize = 65_536;
+
 /// Why a mail was not accepted over a connection.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -50,7 +53,7 @@ pub(super) async fn deliver(
     match told.unwrap_or(Err(Failed::Broken("time-out"))) {
         Ok(()) => (Ok(Accepted), connection.dialogue.is_quiet().then_some(connection)),
         Err(failed) => {
-            let failure = failure(stage, &failed, is_reused);
+            let failure = failure(stage, &failed, reply.len(), is_reused);
             // After a refusal the dialogue would have to be reset; a new connection is simpler, and refusals are rare.
             if let Failed::Answered(_) = failed {
                 connection.part(stage == Stage::Rcpt).await;
@@ -74,7 +77,7 @@ fn commands(connection: &Connection, reply: &Reply) -> Result<[String; 3], SendE
         return refused("no SMTPUTF8");
     }
     if offers.message_bytes_max.is_some_and(|limit| reply.len() > limit) {
-        return refused("larger than the server's SIZE");
+        return Err(SendError::TooBig("larger than the server's SIZE".into()));
     }
     let size = if offers.has_size { format!(" SIZE={}", reply.len()) } else { String::new() };
     let smtputf8 = if rcpt_to.as_str().is_ascii() { "" } else { " SMTPUTF8" };
@@ -110,8 +113,8 @@ async fn transact(connection: &mut Connection, commands: &[String; 3], reply: &R
     dialogue.positive().await.map(drop)
 }
 
-/// What follows from a failure.
-fn failure(stage: Stage, failed: &Failed, is_reused: bool) -> Failure {
+/// What follows from a failure to hand over so many bytes.
+fn failure(stage: Stage, failed: &Failed, bytes: usize, is_reused: bool) -> Failure {
     let command = match stage {
         Stage::Mail => "MAIL",
         Stage::Rcpt => "RCPT",
@@ -126,10 +129,12 @@ fn failure(stage: Stage, failed: &Failed, is_reused: bool) -> Failure {
         Failed::Broken(_) => return Failure::Final(SendError::NotSent(text)),
         Failed::Answered(answer) => answer,
     };
-    // A 5yz to MAIL is about us, not about this reply: access denied, TLS or authentication first. But 552 answers SIZE=.
-    let is_of_reply = stage != Stage::Mail || answer.code == 552;
+    // A 5yz to MAIL is about us, not about this reply: access denied, TLS or authentication first.
+    let is_of_reply = stage != Stage::Mail;
     Failure::Final(match answer {
         answer if answer.is_throttling() => SendError::Throttled(text),
+        // It answers SIZE=, or our largest mail so far. Without a word of size, 552 may also mean a full disk.
+        answer if stage == Stage::Mail && answer.code == 552 && (bytes >= SIZE_LIMIT_MIN || answer.is_of_size()) => SendError::TooBig(text),
         answer if answer.is_permanent() && is_of_reply => SendError::Refused(text),
         _ => SendError::NotSent(text),
     })

@@ -6,12 +6,21 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use replyfleet::settings::{ENV_SMTP_PASSWORD, RouteSettings, SmtpSettings, SmtpTls};
+use tokio::time::Instant;
 
 use super::tls::{Belief, Tls};
+
+/// How long it counts that a mail was too big for a server that had not said so in advance. Much longer than a retry waits,
+/// or the same mail would be tried for ever; yet some day a limit may be raised.
+const TOO_BIG_TIME: Duration = Duration::from_secs(6 * 3_600);
 
 /// Whom we are at the relay. No `Debug`: there is a password in it.
 #[derive(Clone)]
@@ -32,6 +41,8 @@ pub(super) struct Way {
     pub(super) credentials: Option<Credentials>,
     /// What it last said of SIZE; 0 for no limit.
     message_bytes_max: AtomicUsize,
+    /// The size of the smallest mail that was too big although SIZE did not say so, and when that was.
+    too_big: Mutex<Option<(usize, Instant)>>,
 }
 
 impl Way {
@@ -52,7 +63,16 @@ impl Way {
             SmtpTls::Starttls | SmtpTls::Implicit => Some(roots.map_or(Belief::System, Belief::File)),
         };
         let tls = belief.map(|belief| Tls::new(host, belief)).transpose()?;
-        Ok(Self { name, host: host.to_owned(), port, protection, tls, credentials, message_bytes_max: AtomicUsize::new(0) })
+        Ok(Self {
+            name,
+            host: host.to_owned(),
+            port,
+            protection,
+            tls,
+            credentials,
+            message_bytes_max: AtomicUsize::new(0),
+            too_big: Mutex::default(),
+        })
     }
 
     /// Remembers what the server said of SIZE (RFC 1870).
@@ -60,10 +80,32 @@ impl Way {
         self.message_bytes_max.store(message_bytes_max.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The largest mail that it takes, in bytes, as far as it said so.
-    pub(super) fn message_bytes_max(&self) -> Option<usize> {
+    /// Remembers that the server would not take so many bytes. If its SIZE says the same, there is nothing to remember.
+    pub(super) fn learn_too_big(&self, bytes: usize, now: Instant) {
+        if self.size().is_some_and(|size| bytes > size) {
+            return;
+        }
+        // Poisoned: it is assigned whole.
+        let mut too_big = self.too_big.lock().unwrap_or_else(PoisonError::into_inner);
+        if current(*too_big, now).is_none_or(|smallest| bytes < smallest) {
+            *too_big = Some((bytes, now));
+        }
+    }
+
+    /// The largest mail that it takes, in bytes, as far as it said so in one way or the other.
+    pub(super) fn message_bytes_max(&self, now: Instant) -> Option<usize> {
+        let too_big = current(*self.too_big.lock().unwrap_or_else(PoisonError::into_inner), now);
+        [self.size(), too_big.map(|bytes| bytes.saturating_sub(1))].into_iter().flatten().min()
+    }
+
+    fn size(&self) -> Option<usize> {
         Some(self.message_bytes_max.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
     }
+}
+
+/// A size that was too big, while it still counts.
+fn current(too_big: Option<(usize, Instant)>, now: Instant) -> Option<usize> {
+    too_big.filter(|&(_, since)| now.duration_since(since) < TOO_BIG_TIME).map(|(bytes, _)| bytes)
 }
 
 /// The ways, by the recipient's domain.

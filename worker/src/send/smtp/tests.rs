@@ -1,5 +1,7 @@
 //! The dialogue against a scripted server: what it says, and when it breaks, decides what a failure is.
 
+mod limits;
+
 use std::sync::{Arc, Mutex as StdMutex, OnceLock};
 
 use rustls::ServerConfig;
@@ -253,6 +255,10 @@ fn not_sent(text: &str) -> SendError {
     SendError::NotSent(text.into())
 }
 
+fn too_big(text: &str) -> SendError {
+    SendError::TooBig(text.into())
+}
+
 fn uncertain(text: &str) -> SendError {
     SendError::Uncertain(text.into())
 }
@@ -278,7 +284,8 @@ async fn where_it_breaks_decides_what_may_follow() {
         (Script { greeting: Act::Hang, ..GOOD }, not_sent("connect: time-out")),
         (Script { mail: Act::Say("451 4.7.1 later"), ..GOOD }, not_sent("MAIL: 451")),
         (Script { mail: Act::Say("554 5.7.1 access denied"), ..GOOD }, not_sent("MAIL: 554")),
-        (Script { mail: Act::Say("552 5.3.4 too big"), ..GOOD }, refused("MAIL: 552")),
+        (Script { mail: Act::Say("552 5.3.4 too big"), ..GOOD }, too_big("MAIL: 552")),
+        (Script { mail: Act::Say("552 5.2.2 no room left"), ..GOOD }, not_sent("MAIL: 552")),
         (Script { rcpt: Act::Say("550 5.1.1 a@example.org unknown"), ..GOOD }, refused("RCPT: 550")),
         (Script { rcpt: Act::Say("450 4.2.0 greylisted"), ..GOOD }, not_sent("RCPT: 450")),
         (Script { rcpt: Act::Cut, ..GOOD }, not_sent("RCPT: no SMTP answer")),
@@ -373,29 +380,6 @@ async fn with_pipelining_each_answer_counts() {
         assert!(is_right, "{error} instead of {want}");
         assert_eq!((server.messages(), server.saw("QUIT")), (vec![Vec::<u8>::new(); messages], quits), "{want}");
     }
-}
-
-#[tokio::test]
-async fn a_mail_above_the_servers_size_is_not_begun() {
-    let server = Server::start(vec![PIPELINING]).await;
-    let sender = sender(server.port, "none");
-    assert_eq!(sender.message_bytes_max(), None, "nothing is known yet");
-    assert_eq!(sender.send(&reply_of(vec![vec![b'x'; 987]])).await, Err(refused("larger than the server's SIZE")));
-    assert_eq!(sender.message_bytes_max(), Some(1000));
-    assert_eq!(server.saw("MAIL"), 0);
-    // The connection is still good, and what fits goes; the line that does not end is ended.
-    assert_eq!(sender.send(&reply_of(vec![vec![b'x'; 986]])).await, Ok(Accepted));
-    assert_eq!((server.saw("EHLO"), server.saw("MAIL FROM:<bounces+t@example.com> SIZE=1000")), (1, 1));
-    assert!(server.messages()[0].ends_with(b"x\r\n"));
-}
-
-#[tokio::test]
-async fn the_settings_limit_comes_before_the_servers() {
-    let server = Server::start(vec![PIPELINING]).await;
-    let settings = settings("127.0.0.1", server.port, "none", "message_bytes_max = 2000\nrate = \"3000/min\"");
-    let sender = SmtpSender::new(&settings).expect("opened");
-    sender.check().await.expect("it answers");
-    assert_eq!((sender.message_bytes_max(), sender.rate_max().await), (Some(2000), Some(50.0)));
 }
 
 #[tokio::test]

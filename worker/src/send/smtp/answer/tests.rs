@@ -75,6 +75,26 @@ fn what_a_server_offers_is_read_in_any_case() {
 }
 
 #[test]
+fn an_enhanced_code_is_read_where_there_is_one() {
+    for (line, want) in [
+        ("5.3.4 too big", Some([5, 3, 4])),
+        ("5.7.10", Some([5, 7, 10])),
+        ("4.3.4 of another class", None),
+        ("too big 5.3.4", None),
+        ("5.3", None),
+        ("5.3.4.1 a host", None),
+        ("5.3.x", None),
+        ("5.3.99999", None),
+        ("", None),
+    ] {
+        assert_eq!(answer(552, &[line]).enhanced(), want, "{line}");
+    }
+    assert_eq!(answer(552, &[]).enhanced(), None);
+    assert!(answer(552, &["5.3.4 too big"]).is_of_size() && answer(552, &["5.2.3 over the limit"]).is_of_size());
+    assert!(!answer(552, &["5.2.2 mailbox full"]).is_of_size() && !answer(552, &["too big"]).is_of_size());
+}
+
+#[test]
 fn only_the_words_of_ses_are_throttling() {
     assert!(answer(454, &["Throttling failure: Maximum sending rate exceeded."]).is_throttling());
     assert!(!answer(454, &["4.7.0 TLS not available"]).is_throttling());

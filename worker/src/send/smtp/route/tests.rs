@@ -73,10 +73,31 @@ fn the_password_goes_to_the_relay_only() {
 #[test]
 fn what_a_server_says_of_size_is_known_until_it_says_otherwise() {
     let routes = routes("").expect("good");
-    let way = &routes.ways()[0];
-    assert_eq!(way.message_bytes_max(), None);
+    let (way, now) = (&routes.ways()[0], Instant::now());
+    assert_eq!(way.message_bytes_max(now), None);
     way.learn(Some(5));
-    assert_eq!(way.message_bytes_max(), Some(5));
+    assert_eq!(way.message_bytes_max(now), Some(5));
     way.learn(None);
-    assert_eq!(way.message_bytes_max(), None);
+    assert_eq!(way.message_bytes_max(now), None);
+}
+
+#[test]
+fn a_size_that_was_too_big_counts_for_some_hours_whatever_ehlo_says() {
+    let routes = routes("").expect("good");
+    let (way, now) = (&routes.ways()[0], Instant::now());
+    way.learn(Some(1_000));
+    way.learn_too_big(1_001, now);
+    way.learn(None);
+    assert_eq!(way.message_bytes_max(now), None, "SIZE had said it: there was nothing to remember");
+    way.learn_too_big(800, now);
+    way.learn_too_big(900, now);
+    assert_eq!(way.message_bytes_max(now), Some(799), "the smallest counts");
+    way.learn(Some(700));
+    assert_eq!(way.message_bytes_max(now), Some(700));
+    way.learn(None);
+    assert_eq!(way.message_bytes_max(now + TOO_BIG_TIME - Duration::from_secs(1)), Some(799));
+    let later = now + TOO_BIG_TIME;
+    assert_eq!(way.message_bytes_max(later), None, "it may have been raised");
+    way.learn_too_big(900, later);
+    assert_eq!(way.message_bytes_max(later), Some(899));
 }
