@@ -46,6 +46,16 @@ impl Answer {
         matches!(self.enhanced(), Some([_, 3, 4] | [_, 2, 3]))
     }
 
+    /// Whether it asks who we are: 530 and 535 (RFC 4954 §6), 538 (RFC 2554 §6).
+    pub(super) fn is_of_authentication(&self) -> bool {
+        matches!(self.code, 530 | 535 | 538)
+    }
+
+    /// Whether it is about security or policy (RFC 3463 §3.8, X.7.Z).
+    pub(super) fn is_of_policy(&self) -> bool {
+        matches!(self.enhanced(), Some([_, 7, _]))
+    }
+
     /// How SES's SMTP interface says that mails come too fast: `454 Throttling failure: Maximum sending rate exceeded`.
     pub(super) fn is_throttling(&self) -> bool {
         self.code == 454 && self.lines.iter().any(|line| line.to_ascii_lowercase().contains("throttling"))

@@ -129,13 +129,15 @@ fn failure(stage: Stage, failed: &Failed, bytes: usize, is_reused: bool) -> Fail
         Failed::Broken(_) => return Failure::Final(SendError::NotSent(text)),
         Failed::Answered(answer) => answer,
     };
-    // A 5yz to MAIL is about us, not about this reply: access denied, TLS or authentication first.
-    let is_of_reply = stage != Stage::Mail;
+    // Who we are, access, TLS: an operator can mend what is about us, and until then all mail waits. Postfix says "Relay access
+    // denied" (5.7.1) only at RCPT (smtpd_delay_reject). A smarthost that bars one recipient in these words makes that one mail
+    // wait until it expires, which is the lesser evil. After RCPT, a word of policy is about what is in the mail.
+    let is_of_us = answer.is_of_authentication() || stage == Stage::Mail || (stage == Stage::Rcpt && answer.is_of_policy());
     Failure::Final(match answer {
         answer if answer.is_throttling() => SendError::Throttled(text),
         // It answers SIZE=, or our largest mail so far. Without a word of size, 552 may also mean a full disk.
         answer if stage == Stage::Mail && answer.code == 552 && (bytes >= SIZE_LIMIT_MIN || answer.is_of_size()) => SendError::TooBig(text),
-        answer if answer.is_permanent() && is_of_reply => SendError::Refused(text),
+        answer if answer.is_permanent() && !is_of_us => SendError::Refused(text),
         _ => SendError::NotSent(text),
     })
 }
