@@ -83,7 +83,8 @@ pub struct SmtpSettings {
     /// How many connections at most.
     #[serde(default = "default_connections")]
     pub connections_max: Count<1, 1_000>,
-    /// How long sending one mail may take in all, connecting included.
+    /// How long sending one mail may take in all, connecting included. Before, it may wait a quarter of that for one of the
+    /// connections to be free.
     #[serde(default = "default_timeout")]
     pub timeout_s: Seconds<1, 600>,
     /// Whether we sign, with the keys of `[signing]`. `false` where the relay signs.

@@ -16,16 +16,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use replyfleet::settings::SmtpSettings;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
     connection::Connection,
-    delivery::{Failure, deliver},
+    delivery::{Failure, Limits, deliver},
     pool::Pool,
     route::{Routes, Way},
 };
 use super::{Accepted, SendError, Sender};
 use crate::{address::Address, compose::Reply};
+
+/// How long a mail waits for a free connection, as a part of what it may then take.
+const SLOT_WAIT_DIVISOR: u32 = 4;
 
 /// Where Linux keeps the machine's name.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -54,6 +57,10 @@ impl SmtpSender {
         })
     }
 
+    fn slot_wait(&self) -> Duration {
+        self.settings.timeout_s.duration() / SLOT_WAIT_DIVISOR
+    }
+
     async fn fresh(&self, way: &Way, deadline: Instant) -> Result<Connection, SendError> {
         let connect = async {
             let place = self.pool.place().await.ok_or("no free connection")?;
@@ -64,8 +71,8 @@ impl SmtpSender {
     }
 
     /// One mail over one connection, which is kept afterwards unless it broke.
-    async fn deliver(&self, way: usize, connection: Connection, reply: &Reply, is_reused: bool, deadline: Instant) -> Result<Accepted, Failure> {
-        let (result, connection) = deliver(connection, reply, is_reused, deadline).await;
+    async fn deliver(&self, way: usize, connection: Connection, reply: &Reply, is_reused: bool, limits: Limits) -> Result<Accepted, Failure> {
+        let (result, connection) = deliver(connection, reply, is_reused, limits).await;
         if matches!(result, Err(Failure::Final(SendError::TooBig(_)))) {
             self.routes.ways()[way].learn_too_big(reply.len(), Instant::now());
         }
@@ -79,21 +86,22 @@ impl SmtpSender {
 #[async_trait]
 impl Sender for SmtpSender {
     async fn send(&self, reply: &Reply) -> Result<Accepted, SendError> {
-        let deadline = Instant::now() + self.timeout();
         let Some(rcpt_to) = Address::parse(&reply.rcpt_to) else { return Err(SendError::Refused("recipient address".into())) };
         let Some(way) = self.routes.way_to(&rcpt_to.ascii_domain()) else { return Err(SendError::Refused("TLS policy: refuse".into())) };
-        let Ok(Some(_slot)) = timeout_at(deadline, self.pool.slot()).await else {
+        let Ok(Some(_slot)) = timeout(self.slot_wait(), self.pool.slot()).await else {
             return Err(SendError::NotSent("no free connection".into()));
         };
+        // It begins here: a mail that has waited must not be cut when its dot is about to leave.
+        let limits = Limits::of(self.settings.timeout_s.duration(), Instant::now());
         if let Some(connection) = self.pool.reuse(way) {
-            match self.deliver(way, connection, reply, true, deadline).await {
+            match self.deliver(way, connection, reply, true, limits).await {
                 Err(Failure::Stale) => {}
                 Err(Failure::Final(error)) => return Err(error),
                 Ok(accepted) => return Ok(accepted),
             }
         }
-        let connection = self.fresh(&self.routes.ways()[way], deadline).await?;
-        match self.deliver(way, connection, reply, false, deadline).await {
+        let connection = self.fresh(&self.routes.ways()[way], limits.end).await?;
+        match self.deliver(way, connection, reply, false, limits).await {
             Err(Failure::Stale) => Err(SendError::NotSent("MAIL: connection lost".into())),
             Err(Failure::Final(error)) => Err(error),
             Ok(accepted) => Ok(accepted),
@@ -102,7 +110,7 @@ impl Sender for SmtpSender {
 
     async fn check(&self) -> Result<(), String> {
         for way in self.routes.ways() {
-            let deadline = Instant::now() + self.timeout();
+            let deadline = Instant::now() + self.settings.timeout_s.duration();
             let place = |error: String| format!("{} ({}:{}): {error}", way.name, way.host, way.port);
             let mut connection = self.fresh(way, deadline).await.map_err(|error| place(error.to_string()))?;
             let answer = timeout_at(deadline, connection.dialogue.ask("NOOP\r\n")).await;
@@ -117,7 +125,7 @@ impl Sender for SmtpSender {
     }
 
     fn timeout(&self) -> Duration {
-        self.settings.timeout_s.duration()
+        self.slot_wait() + self.settings.timeout_s.duration()
     }
 
     fn message_bytes_max(&self, rcpt_to: &Address) -> Option<usize> {

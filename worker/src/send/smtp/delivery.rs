@@ -3,9 +3,15 @@
 //! Until the final dot has left as a whole, nobody can have taken the mail; a 4yz or 5yz says that nobody has. Without an
 //! answer to the dot it is uncertain. Where the server knows PIPELINING, the three commands go in one write.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, timeout_at};
 
-use super::{answer::Answer, connection::Connection, dialogue::Failed};
+use super::{
+    answer::Answer,
+    connection::Connection,
+    dialogue::{Failed, TOO_LATE},
+};
 use crate::{
     address::Address,
     compose::Reply,
@@ -14,6 +20,29 @@ use crate::{
 
 /// What every server must take, in bytes (RFC 5321 §4.5.3.1.7): below it, a refusal need not be about the size.
 const SIZE_LIMIT_MIN: usize = 65_536;
+
+/// What is left of a mail's time for the answer to its dot, at most.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// The same where time is short, as a part of it.
+const ANSWER_TIME_DIVISOR: u32 = 10;
+
+/// How long one mail may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// When it is given up.
+    pub(super) end: Instant,
+    /// When its dot has to be on its way: an answer that comes after [`Limits::end`] leaves us uncertain, which is worse than
+    /// to begin anew.
+    pub(super) dot_by: Instant,
+}
+
+impl Limits {
+    /// For a mail that may take so long from `now`.
+    pub(super) fn of(time: Duration, now: Instant) -> Self {
+        let end = now + time;
+        Self { end, dot_by: end - ANSWER_TIME.min(time / ANSWER_TIME_DIVISOR) }
+    }
+}
 
 /// Why a mail was not accepted over a connection.
 #[derive(Debug)]
@@ -41,7 +70,7 @@ pub(super) async fn deliver(
     mut connection: Connection,
     reply: &Reply,
     is_reused: bool,
-    deadline: Instant,
+    limits: Limits,
 ) -> (Result<Accepted, Failure>, Option<Connection>) {
     let commands = match commands(&connection, reply) {
         Ok(commands) => commands,
@@ -49,7 +78,7 @@ pub(super) async fn deliver(
         Err(error) => return (Err(Failure::Final(error)), Some(connection)),
     };
     let mut stage = Stage::Mail;
-    let told = timeout_at(deadline, transact(&mut connection, &commands, reply, &mut stage)).await;
+    let told = timeout_at(limits.end, transact(&mut connection, &commands, reply, limits.dot_by, &mut stage)).await;
     match told.unwrap_or(Err(Failed::Broken("time-out"))) {
         Ok(()) => (Ok(Accepted), connection.dialogue.is_quiet().then_some(connection)),
         Err(failed) => {
@@ -84,7 +113,7 @@ fn commands(connection: &Connection, reply: &Reply) -> Result<[String; 3], SendE
     Ok([format!("MAIL FROM:<{mail_from}>{size}{smtputf8}\r\n"), format!("RCPT TO:<{}>\r\n", rcpt_to.as_str()), "DATA\r\n".into()])
 }
 
-async fn transact(connection: &mut Connection, commands: &[String; 3], reply: &Reply, stage: &mut Stage) -> Result<(), Failed> {
+async fn transact(connection: &mut Connection, commands: &[String; 3], reply: &Reply, dot_by: Instant, stage: &mut Stage) -> Result<(), Failed> {
     let dialogue = &mut connection.dialogue;
     let is_pipelined = dialogue.offers().has_pipelining;
     if is_pipelined {
@@ -102,7 +131,10 @@ async fn transact(connection: &mut Connection, commands: &[String; 3], reply: &R
         }
     }
     *stage = Stage::Message;
-    if let Err(broken) = dialogue.write_message(reply).await {
+    if let Err(broken) = dialogue.write_message(reply, dot_by).await {
+        if matches!(broken, Failed::Broken(TOO_LATE)) {
+            return Err(broken);
+        }
         // A server that takes no more has perhaps said why before it closed.
         return Err(match dialogue.answer().await {
             Ok(answer) if !answer.is_positive() => Failed::Answered(answer),

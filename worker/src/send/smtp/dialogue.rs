@@ -6,7 +6,10 @@
 use std::io;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter},
+    time::Instant,
+};
 
 use super::{
     answer::{Answer, Answers, LINE_BYTES_MAX, Offers},
@@ -16,6 +19,9 @@ use crate::compose::Reply;
 
 /// A mail below this size, in bytes, leaves in one write; of a larger one, no more than this is copied.
 const WRITE_BYTES: usize = 65_536;
+
+/// The word for a dot that was not written because it was too late.
+pub(super) const TOO_LATE: &str = "too late for the end";
 
 /// How one exchange failed.
 #[derive(Debug)]
@@ -135,12 +141,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         self.positive().await
     }
 
-    /// Writes a mail and the dot after it (RFC 5321 §4.1.1.4). Small ones go in one write. A large body's bytes go to the
+    /// Writes a mail and, if that is not after `dot_by`, the dot after it (RFC 5321 §4.1.1.4). Small ones go in one write. A large body's bytes go to the
     /// socket, or into TLS records, from where all replies share them.
     ///
     /// # Errors
     /// Then the dot has not left as a whole: nobody can have taken the mail.
-    pub(super) async fn write_message(&mut self, reply: &Reply) -> Result<(), Failed> {
+    pub(super) async fn write_message(&mut self, reply: &Reply, dot_by: Instant) -> Result<(), Failed> {
         debug_assert!(!reply.head.starts_with(b".") && !reply.head.windows(2).any(|pair| pair == b"\n."), "no field begins with a dot");
         let segments = reply.body.segments();
         let last = segments.iter().rev().map(|segment| &segment.bytes()[..]).find(|bytes| !bytes.is_empty()).unwrap_or(&reply.head);
@@ -151,6 +157,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         out.write_all(&reply.head).await?;
         for segment in segments {
             out.write_all(segment.stuffed()).await?;
+        }
+        if Instant::now() > dot_by {
+            return Err(Failed::Broken(TOO_LATE));
         }
         out.write_all(end).await?;
         out.flush().await?;
