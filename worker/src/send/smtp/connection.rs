@@ -1,13 +1,14 @@
 //! One connection to a relay, from the socket to where a mail may begin: greeting, EHLO, TLS, AUTH.
 //!
-//! Where TLS is asked for, nothing but EHLO and STARTTLS goes out in clear. Limits of time are the caller's.
+//! Where TLS is asked for, nothing but EHLO and STARTTLS goes out in clear. Limits of time are the caller's, but for the one
+//! of each of a host's addresses: one that is dead must not hide another.
 
 use std::{io, net::SocketAddr, time::Duration};
 
 use replyfleet::settings::SmtpTls;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
     sync::OwnedSemaphorePermit,
     time::timeout,
 };
@@ -18,6 +19,8 @@ use super::{
     tls::Tls,
 };
 
+/// How long one address of a host may take to accept a connection. The kernel would try for two minutes.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may take to say goodbye.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -42,7 +45,8 @@ impl Connection {
     pub(super) async fn open(way: &Way, hello: Option<&str>, place: OwnedSemaphorePermit) -> Result<Self, String> {
         let kind = |error: io::Error| error.kind().to_string();
         let word = |failed: Failed| failed.word();
-        let tcp = TcpStream::connect((way.host.as_str(), way.port)).await.map_err(kind)?;
+        let addresses = lookup_host((way.host.as_str(), way.port)).await.map_err(kind)?;
+        let tcp = connect(addresses, ADDRESS_TIMEOUT).await?;
         // Else the end of a mail waits for the acknowledgement of what was before it: 40 ms a mail.
         tcp.set_nodelay(true).map_err(kind)?;
         let ehlo = format!("EHLO {}\r\n", hello.map_or_else(|| literal(tcp.local_addr().ok()), str::to_owned));
@@ -85,6 +89,19 @@ impl Connection {
     }
 }
 
+/// The first of these addresses that accepts a connection in time; the error is the last one's word.
+async fn connect(addresses: impl Iterator<Item = SocketAddr>, time: Duration) -> Result<TcpStream, String> {
+    let mut word = "no address".to_owned();
+    for address in addresses {
+        match timeout(time, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => word = error.kind().to_string(),
+            Err(_) => word = "time-out".into(),
+        }
+    }
+    Err(word)
+}
+
 /// STARTTLS (RFC 3207), a handshake, and EHLO again.
 async fn starttls(tcp: TcpStream, tls: &Tls, ehlo: &str) -> Result<Dialogue<Box<dyn Stream>>, String> {
     let mut clear = Dialogue::greeted(tcp, ehlo).await.map_err(|failed| failed.word())?;
@@ -114,5 +131,45 @@ fn literal(address: Option<SocketAddr>) -> String {
         Some(SocketAddr::V4(address)) => format!("[{}]", address.ip()),
         Some(SocketAddr::V6(address)) => format!("[IPv6:{}]", address.ip()),
         None => "[127.0.0.1]".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    const TIME: Duration = Duration::from_millis(300);
+
+    /// A listener whose queue is full, so that it answers nobody, and what fills it.
+    async fn silent() -> (TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let listener = socket.listen(1).expect("listening");
+        let address = listener.local_addr().expect("bound");
+        let mut waiting = Vec::new();
+        while let Ok(stream) = timeout(TIME, TcpStream::connect(address)).await {
+            waiting.push(stream.expect("in the queue"));
+        }
+        (listener, waiting)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_or_closed_does_not_hide_the_next() {
+        let good = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let (listener, _waiting) = silent().await;
+        let closed = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port").local_addr().expect("bound");
+        let (good, silent) = (good.local_addr().expect("bound"), listener.local_addr().expect("bound"));
+        for (addresses, want) in [
+            (vec![good], Ok(good)),
+            (vec![silent, closed, good], Ok(good)),
+            (vec![closed, silent], Err("time-out")),
+            (vec![silent, closed], Err("connection refused")),
+            (vec![], Err("no address")),
+        ] {
+            let connected = connect(addresses.iter().copied(), TIME).await.map(|stream| stream.peer_addr().expect("connected"));
+            assert_eq!(connected, want.map_err(str::to_owned), "{addresses:?}");
+        }
     }
 }
