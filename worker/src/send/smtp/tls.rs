@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, PeerIncompatible, RootCertStore, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -234,7 +234,12 @@ fn word(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(error)) => certificate_word(error),
         Some(Error::NoCertificatesPresented) => "no certificate",
-        Some(Error::PeerIncompatible(_) | Error::AlertReceived(AlertDescription::ProtocolVersion)) => "only older protocols than TLS 1.2",
+        Some(
+            Error::PeerIncompatible(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig | PeerIncompatible::ServerDoesNotSupportTls12Or13)
+            | Error::AlertReceived(AlertDescription::ProtocolVersion),
+        ) => "only older protocols than TLS 1.2",
+        // Suites, groups or schemes; a server that finds that out itself mostly says handshake_failure.
+        Some(Error::PeerIncompatible(_) | Error::AlertReceived(AlertDescription::InsufficientSecurity)) => "no common cipher",
         Some(Error::AlertReceived(_)) => "refused by the server",
         Some(Error::InvalidMessage(_)) => "no TLS there",
         Some(_) => "handshake broken",

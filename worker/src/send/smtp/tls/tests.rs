@@ -191,14 +191,29 @@ async fn protocols_older_than_tls_1_2_are_not_spoken() {
     // A ServerHello of TLS 1.0: random, no session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
     let hello = [&[22, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1][..], &[7; 32], &[0, 0, 0x2f, 0]].concat();
     let refused = vec![21, 3, 3, 0, 2, 2, 40]; // fatal, handshake_failure
+    let too_weak = vec![21, 3, 3, 0, 2, 2, 71]; // fatal, insufficient_security
     for (bytes, word) in [
         (alert, "TLS: only older protocols than TLS 1.2"),
         (hello, "TLS: only older protocols than TLS 1.2"),
         (refused, "TLS: refused by the server"),
+        (too_weak, "TLS: no common cipher"),
         (b"220 mx.example.org ESMTP\r\n".to_vec(), "TLS: no TLS there"),
     ] {
         let port = answering(bytes).await;
         assert_eq!(Certificates::shared().sender(port, "implicit", "").send(&reply()).await, not_sent(word));
+    }
+}
+
+#[test]
+fn what_two_sides_do_not_have_in_common_is_told_from_an_old_protocol() {
+    for (reason, want) in [
+        (PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig, "only older protocols than TLS 1.2"),
+        (PeerIncompatible::ServerDoesNotSupportTls12Or13, "only older protocols than TLS 1.2"),
+        (PeerIncompatible::NoCipherSuitesInCommon, "no common cipher"),
+        (PeerIncompatible::NoKxGroupsInCommon, "no common cipher"),
+        (PeerIncompatible::NoSignatureSchemesInCommon, "no common cipher"),
+    ] {
+        assert_eq!(word(&io::Error::new(io::ErrorKind::InvalidData, Error::PeerIncompatible(reason.clone()))), want, "{reason:?}");
     }
 }
 
