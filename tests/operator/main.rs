@@ -12,3 +12,4 @@ mod installation;
 mod lists;
 mod queue;
 mod switches;
+mod upkeep;

@@ -132,4 +132,17 @@ mod tests {
             assert_eq!(file.1.encoded.has_base64(), is_needed);
         }
     }
+
+    #[tokio::test]
+    async fn other_tasks_go_on_while_large_files_are_hashed() {
+        let (bodies, catalogue) = (Bodies::default(), catalogue());
+        let is_done = std::cell::Cell::new(false);
+        let rendering = async {
+            bodies.with_files((&catalogue.responses()[0], None), &[file(&vec![b'x'; 8 << 20])], true).await;
+            is_done.set(true);
+        };
+        // On this runtime's one thread it is polled second.
+        let other = async { assert!(!is_done.get(), "it waited for all of it") };
+        tokio::join!(rendering, other);
+    }
 }
