@@ -15,7 +15,7 @@ use anyhow::anyhow;
 use clap::Args;
 use futures_util::future::join_all;
 use replyfleet::{clock::UnixMillis, ground::look_at_store, settings::Settings, telemetry::chain};
-use replyfleet_worker::{catalogue::keeper, catalogue_object, published::Published, send, sign::Signer};
+use replyfleet_worker::{catalogue::keeper, catalogue_object, composer::domains_to_sign, published::Published, send, sign::Signer};
 use serde_json::{Value, json};
 
 use self::{
@@ -39,7 +39,8 @@ pub(crate) async fn run(arguments: &DnsArguments, settings: &Settings) -> anyhow
     let store = look_at_store(settings).await?;
     let catalogue = keeper::look(store.as_ref(), &catalogue_object(settings)?, &send::available(settings)).await;
     let catalogue = catalogue.map_err(|error| anyhow!(chain(&error)))?;
-    let plan = Plan::new(settings, catalogue.domains(), &signer, UnixMillis::now()).map_err(|error| anyhow!(error))?;
+    let plan = Plan::new(settings, catalogue.domains(), &domains_to_sign(settings, &catalogue), &signer, UnixMillis::now())
+        .map_err(|error| anyhow!(error))?;
     if !arguments.check {
         if arguments.json {
             println!("{}", json!({ "records": plan.entries.iter().map(record).collect::<Vec<_>>(), "not_set": not_set(&plan) }));

@@ -119,11 +119,18 @@ struct Records {
 }
 
 impl Plan {
-    /// What has to be published for these domains and that of the bounce address.
+    /// What has to be published for the domains that are `served` and that of the bounce address. Those `to_sign` are signed by
+    /// us; the mail of the others is, if at all, by SES or a relay.
     ///
     /// # Errors
     /// The key of `[dns]` whose value cannot be in a record, and what to write.
-    pub(super) fn new<'c>(settings: &Settings, served: impl Iterator<Item = &'c str>, signer: &Signer, now: UnixMillis) -> Result<Self, String> {
+    pub(super) fn new<'c>(
+        settings: &Settings,
+        served: impl Iterator<Item = &'c str>,
+        to_sign: &BTreeSet<&str>,
+        signer: &Signer,
+        now: UnixMillis,
+    ) -> Result<Self, String> {
         let records = Records::new(settings)?;
         let bounce = settings.reply.bounce_address.rsplit_once('@').map_or("", |(_, domain)| domain);
         let ascii = |domain: &str| Address::parse(&format!("x@{domain}")).map(|address| address.ascii_domain());
@@ -139,7 +146,8 @@ impl Plan {
             plan.spf(domain, &records);
             plan.dkim(domain, &keys, settings, from.contains(domain), now);
             // Nothing is From a domain that is not of the catalogue: nothing of ours can fail there.
-            plan.dmarc(domain, &records, !from.contains(domain) || signer.signs_for(domain, now));
+            let is_ours_to_sign = to_sign.iter().filter_map(|domain| ascii(domain)).any(|to_sign| to_sign == *domain);
+            plan.dmarc(domain, &records, !is_ours_to_sign || signer.signs_for(domain, now));
             plan.mta_sts(domain, &records);
             plan.tls_reports(domain, &records);
         }
@@ -209,7 +217,7 @@ impl Plan {
         if !is_signed && policy != DmarcPolicy::None {
             notes.extend([
                 format!("p=none and not p={}: no key of signing.keys signs for it today, and others would refuse our own mail.", policy.word()),
-                format!("Publish p={} once one does, or if SES or your relay signs for it.", policy.word()),
+                format!("Publish p={} once one does, or if your relay signs for it.", policy.word()),
             ]);
             policy = DmarcPolicy::None;
         }

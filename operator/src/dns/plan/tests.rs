@@ -8,9 +8,11 @@ fn settings(change: impl FnOnce(String) -> String) -> Settings {
     Settings::parse(&change(text), "docs/replyfleet.toml", |_| None).expect("valid")
 }
 
+/// `example.com` is to be signed by us, the other domain of the catalogue by SES.
 fn plan(settings: &Settings) -> Result<Plan, String> {
     let signer = Signer::open(settings).expect("no keys");
-    Plan::new(settings, ["example.com", "bücher.example", "example.com"].into_iter(), &signer, UnixMillis(0))
+    let served = ["example.com", "bücher.example", "example.com"].into_iter();
+    Plan::new(settings, served, &["example.com"].into(), &signer, UnixMillis(0))
 }
 
 fn names(plan: &Plan) -> Vec<(&str, &str)> {
@@ -52,10 +54,11 @@ fn what_others_shall_refuse_is_said_only_where_we_sign_or_send_nothing() {
     };
     for (policy, words) in [("quarantine", "p=none and not p=quarantine: no key of signing.keys signs"), ("none", "")] {
         let found = of(policy);
-        let [ours, _, bounce] = &found[..] else { panic!("{found:?}") };
+        let [ours, by_ses, bounce] = &found[..] else { panic!("{found:?}") };
         assert!(ours.0 == "example.com" && ours.1.starts_with("v=DMARC1; p=none;") && ours.2.contains(words), "{ours:?}");
         assert_eq!(ours.2.contains("signing.keys"), policy != "none");
         assert!(bounce.0 == "bounce.example.com" && bounce.1.contains(&format!("p={policy};")) && !bounce.2.contains("signing.keys"), "{bounce:?}");
+        assert!(by_ses.1.contains(&format!("p={policy};")), "SES signs: {by_ses:?}");
         assert!(ours.2.contains("everybody's mail of example.com"));
     }
 }
