@@ -34,7 +34,7 @@ use replyfleet::{
     settings::SesSettings,
 };
 
-use self::streamed::Streamed;
+use self::streamed::{LastFrame, Streamed};
 use super::{Accepted, SendError, Sender};
 use crate::{address::Address, compose::Reply};
 
@@ -105,6 +105,7 @@ fn tag(name: &str, value: &str) -> Result<MessageTag, String> {
 impl Sender for SesSender {
     async fn send(&self, reply: &Reply) -> Result<Accepted, SendError> {
         let raw = RawMessage::builder().data(Blob::new(PLACEHOLDER)).build().map_err(|error| SendError::Refused(error.to_string()))?;
+        let last_frame = Arc::new(LastFrame::default());
         let call = self
             .client
             .send_email()
@@ -113,10 +114,14 @@ impl Sender for SesSender {
             .set_configuration_set_name(self.settings.configuration_set.clone())
             .set_email_tags(Some(self.tags_of(reply)?))
             .customize()
-            .interceptor(Substitute { message: reply.base64().into() });
+            .interceptor(Substitute { message: reply.base64().into(), last_frame: Arc::clone(&last_frame) });
         match call.send().await {
             Ok(_) => Ok(Accepted),
-            Err(error) => Err(send_error(&error)),
+            // SES cannot take what it has not had in full (Content-Length): an upload that was cut is no riddle.
+            Err(error) => Err(match send_error(&error) {
+                SendError::Uncertain(text) if last_frame.keep_back() => SendError::NotSent(format!("{text}, in the upload")),
+                error => error,
+            }),
         }
     }
 
@@ -153,6 +158,8 @@ impl Sender for SesSender {
 struct Substitute {
     /// In base64, in pieces.
     message: Arc<[Bytes]>,
+    /// Of the request.
+    last_frame: Arc<LastFrame>,
 }
 
 impl fmt::Debug for Substitute {
@@ -177,7 +184,7 @@ impl Intercept for Substitute {
         let json = request.body().bytes().ok_or("the request has no body in memory")?;
         let (before, after) = split(json).ok_or("the request has no placeholder")?;
         let pieces = [before].into_iter().chain(self.message.iter().cloned()).chain([after]).collect();
-        let body = Streamed::new(pieces);
+        let body = Streamed::new(pieces, Arc::clone(&self.last_frame));
         request.headers_mut().insert("content-length", body.len().to_string());
         config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(body.sha256()));
         *request.body_mut() = SdkBody::from_body_1_x(body);
