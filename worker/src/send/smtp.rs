@@ -1,13 +1,15 @@
 //! An SMTP relay as sender: our own dialogue over pooled connections.
 //!
-//! `route` says which way a mail takes, `pool` which connection, `connection` how one is opened and `tls` whom it
-//! trusts; `delivery` hands the mail over in the words of `dialogue` and `answer`. Why none of it is a library's:
-//! `docs/decisions/0015-smtp-client.md`. Every failure is sorted by the phase of the dialogue in which it came.
+//! `route` says which way a mail takes, `limits` how long it may, `pool` which connection it has, `connection` how one is
+//! opened and `tls` whom it trusts; `delivery` hands the mail over in the words of `dialogue` and `answer`. Why none of it
+//! is a library's: `docs/decisions/0015-smtp-client.md`. Every failure is sorted by the phase of the dialogue in which it
+//! came.
 
 mod answer;
 mod connection;
 mod delivery;
 mod dialogue;
+mod limits;
 mod pool;
 mod route;
 mod tls;
@@ -20,15 +22,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
     connection::Connection,
-    delivery::{Failure, Limits, deliver},
+    delivery::{Failure, deliver},
+    limits::{Limits, slot_wait},
     pool::Pool,
     route::{Routes, Way},
 };
 use super::{Accepted, SendError, Sender};
 use crate::{address::Address, compose::Reply};
-
-/// How long a mail waits for a free connection, as a part of what it may then take.
-const SLOT_WAIT_DIVISOR: u32 = 4;
 
 /// Where Linux keeps the machine's name.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -55,10 +55,6 @@ impl SmtpSender {
             hello: hello.filter(|name| is_host_name(name)),
             pool: Pool::new(settings.connections_max.get()),
         })
-    }
-
-    fn slot_wait(&self) -> Duration {
-        self.settings.timeout_s.duration() / SLOT_WAIT_DIVISOR
     }
 
     async fn fresh(&self, way: &Way, deadline: Instant) -> Result<Connection, SendError> {
@@ -88,7 +84,7 @@ impl Sender for SmtpSender {
     async fn send(&self, reply: &Reply) -> Result<Accepted, SendError> {
         let Some(rcpt_to) = Address::parse(&reply.rcpt_to) else { return Err(SendError::Refused("recipient address".into())) };
         let Some(way) = self.routes.way_to(&rcpt_to.ascii_domain()) else { return Err(SendError::Refused("TLS policy: refuse".into())) };
-        let Ok(Some(_slot)) = timeout(self.slot_wait(), self.pool.slot()).await else {
+        let Ok(Some(_slot)) = timeout(slot_wait(self.settings.timeout_s.duration()), self.pool.slot()).await else {
             return Err(SendError::NotSent("no free connection".into()));
         };
         // It begins here: a mail that has waited must not be cut when its dot is about to leave.
@@ -125,7 +121,8 @@ impl Sender for SmtpSender {
     }
 
     fn timeout(&self) -> Duration {
-        self.slot_wait() + self.settings.timeout_s.duration()
+        let time = self.settings.timeout_s.duration();
+        slot_wait(time) + time
     }
 
     fn message_bytes_max(&self, rcpt_to: &Address) -> Option<usize> {

@@ -3,14 +3,13 @@
 //! Until the final dot has left as a whole, nobody can have taken the mail; a 4yz or 5yz says that nobody has. Without an
 //! answer to the dot it is uncertain. Where the server knows PIPELINING, the three commands go in one write.
 
-use std::time::Duration;
-
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     answer::Answer,
     connection::Connection,
     dialogue::{Failed, TOO_LATE},
+    limits::Limits,
 };
 use crate::{
     address::Address,
@@ -20,29 +19,6 @@ use crate::{
 
 /// What every server must take, in bytes (RFC 5321 §4.5.3.1.7): below it, a refusal need not be about the size.
 const SIZE_LIMIT_MIN: usize = 65_536;
-
-/// What is left of a mail's time for the answer to its dot, at most.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// The same where time is short, as a part of it.
-const ANSWER_TIME_DIVISOR: u32 = 10;
-
-/// How long one mail may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// When it is given up.
-    pub(super) end: Instant,
-    /// When its dot has to be on its way: an answer that comes after [`Limits::end`] leaves us uncertain, which is worse than
-    /// to begin anew.
-    pub(super) dot_by: Instant,
-}
-
-impl Limits {
-    /// For a mail that may take so long from `now`.
-    pub(super) fn of(time: Duration, now: Instant) -> Self {
-        let end = now + time;
-        Self { end, dot_by: end - ANSWER_TIME.min(time / ANSWER_TIME_DIVISOR) }
-    }
-}
 
 /// Why a mail was not accepted over a connection.
 #[derive(Debug)]

@@ -1,7 +1,5 @@
 //! The dialogue against a scripted server: what it says, and when it breaks, decides what a failure is.
 
-mod limits;
-
 use std::sync::{Arc, Mutex as StdMutex, OnceLock};
 
 use rustls::ServerConfig;
@@ -69,7 +67,7 @@ pub(super) const GOOD: Script = Script {
     is_implicit: false,
     hold: None,
 };
-const PIPELINING: Script = Script { ehlo: "250-test\r\n250-PIPELINING\r\n250 SIZE 1000", ..GOOD };
+pub(super) const PIPELINING: Script = Script { ehlo: "250-test\r\n250-PIPELINING\r\n250 SIZE 1000", ..GOOD };
 
 /// What a server saw.
 #[derive(Default)]
@@ -217,7 +215,7 @@ pub(super) fn settings(host: &str, port: u16, tls: &str, more: &str) -> SmtpSett
     }
 }
 
-fn sender(port: u16, tls: &str) -> SmtpSender {
+pub(super) fn sender(port: u16, tls: &str) -> SmtpSender {
     let host = if tls == "none" { "127.0.0.1" } else { "localhost" };
     SmtpSender::new(&settings(host, port, tls, "connections_max = 2")).expect("opened")
 }
@@ -226,7 +224,7 @@ pub(super) fn reply() -> Reply {
     reply_of(vec![b".a line with a dot\r\nend\r\n".to_vec()])
 }
 
-fn reply_of(segments: Vec<Vec<u8>>) -> Reply {
+pub(super) fn reply_of(segments: Vec<Vec<u8>>) -> Reply {
     let body = Arc::new(Body::new(String::new(), segments.into_iter().map(|lines| Arc::new(Segment::new(lines))).collect()));
     let head = b"Subject: x\r\n\r\n".to_vec();
     Reply { id: "1.0".into(), mail_from: "bounces+t@example.com".into(), rcpt_to: "a@example.org".into(), head, body }
@@ -251,15 +249,15 @@ fn refused(text: &str) -> SendError {
     SendError::Refused(text.into())
 }
 
-fn not_sent(text: &str) -> SendError {
+pub(super) fn not_sent(text: &str) -> SendError {
     SendError::NotSent(text.into())
 }
 
-fn too_big(text: &str) -> SendError {
+pub(super) fn too_big(text: &str) -> SendError {
     SendError::TooBig(text.into())
 }
 
-fn uncertain(text: &str) -> SendError {
+pub(super) fn uncertain(text: &str) -> SendError {
     SendError::Uncertain(text.into())
 }
 
