@@ -12,6 +12,7 @@ use std::{
 use aws_lc_rs::digest::{self, SHA256};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use replyfleet::keyed::hex;
 
 /// The largest frame, in bytes: some transports copy a frame as a whole.
 const FRAME_BYTES_MAX: usize = 65_536;
@@ -69,7 +70,7 @@ impl Streamed {
     pub(super) fn sha256(&self) -> String {
         let mut context = digest::Context::new(&SHA256);
         self.pieces.iter().skip(self.next).for_each(|piece| context.update(piece));
-        context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(context.finish().as_ref())
     }
 }
 
