@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it found")]
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use replyfleet::{clock::UnixMillis, envelope::Facts, settings::Settings};
 use replyfleet_tests::{dkim::Signer, dns::Dns, repository};
@@ -19,6 +19,7 @@ use replyfleet_worker::{
 };
 
 const MAIL_BYTES_MAX: usize = 10 << 20;
+/// Of CPU.
 const TIME_MAX: Duration = Duration::from_secs(1);
 const MEMORY_KB_MAX: u64 = 64 << 10;
 const FROM: &str = "From: Some One <someone@example.org>\n";
@@ -115,6 +116,14 @@ fn many_signed_fields(signer: &Signer) -> Vec<u8> {
 }
 
 /// A number of kilobytes from the kernel's account of this process.
+/// Of this process, all threads, since its start; wall time would be the machine's load.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let ticks = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2);
+    // proc(5): in hundredths of a second (USER_HZ).
+    Duration::from_millis(ticks.map(|ticks| 10 * ticks.parse::<u64>().unwrap()).sum())
+}
+
 fn kilobytes(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -164,7 +173,7 @@ async fn no_bomb_takes_a_second_or_much_memory() {
     for (name, bomb) in bombs {
         // 5: the peak begins anew, at what is in use now.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
-        let (start, before) = (Instant::now(), kilobytes("VmRSS:"));
+        let (start, before) = (cpu_time(), kilobytes("VmRSS:"));
         let request = request::read(&bomb, MAIL_BYTES_MAX);
         let verdict = request
             .as_ref()
@@ -177,7 +186,7 @@ async fn no_bomb_takes_a_second_or_much_memory() {
             }
             _ => "not asked",
         };
-        let (took, memory) = (start.elapsed(), kilobytes("VmHWM:").saturating_sub(before));
+        let (took, memory) = (cpu_time() - start, kilobytes("VmHWM:").saturating_sub(before));
         println!("{name}: {} bytes, {verdict:?}, proof {proof}, {took:?}, {memory} kB", bomb.len());
         assert!(took < TIME_MAX, "{name} took {took:?}");
         assert!(memory < MEMORY_KB_MAX, "{name} took {memory} kB");

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// Bodies at hand. Their texts are small, and their files are shared.
-const BODIES_MAX: u64 = 10_000;
+/// The bytes of all bodies at hand. A file that several of them share counts for each.
+const BYTES_MAX: u64 = 1 << 30;
 /// After this long without a reply, a body is rendered again for the next one.
 const UNUSED_FOR: Duration = Duration::from_secs(600);
 
@@ -39,7 +39,8 @@ pub(crate) type Text<'a> = (&'a Response, Option<&'a Translation>);
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(BODIES_MAX).time_to_idle(UNUSED_FOR).build())
+        let bytes = |_: &Key, body: &Arc<Body>| u32::try_from(body.len()).unwrap_or(u32::MAX);
+        Self(Cache::builder().weigher(bytes).max_capacity(BYTES_MAX).time_to_idle(UNUSED_FOR).build())
     }
 }
 

@@ -34,20 +34,27 @@ pub(super) struct Mail<'m> {
 
 /// The mail with a CR before each LF.
 pub(super) fn with_crlf(mail: &[u8]) -> Cow<'_, [u8]> {
-    let is_bare = |at: usize| at == 0 || mail[at - 1] != b'\r';
-    let bare = memchr::memchr_iter(b'\n', mail).filter(|&at| is_bare(at)).count();
+    let bare = bare_lfs(mail);
     if bare == 0 {
         return Cow::Borrowed(mail);
     }
     let mut text = Vec::with_capacity(mail.len() + bare);
-    let mut copied = 0;
-    for at in memchr::memchr_iter(b'\n', mail).filter(|&at| is_bare(at)) {
-        text.extend_from_slice(&mail[copied..at]);
-        text.extend_from_slice(b"\r\n");
-        copied = at + 1;
+    for line in mail.split_inclusive(|&byte| byte == b'\n') {
+        match line {
+            [.., b'\r', b'\n'] => text.extend_from_slice(line),
+            [start @ .., b'\n'] => {
+                text.extend_from_slice(start);
+                text.extend_from_slice(b"\r\n");
+            }
+            last => text.extend_from_slice(last),
+        }
     }
-    text.extend_from_slice(&mail[copied..]);
     Cow::Owned(text)
+}
+
+fn bare_lfs(mail: &[u8]) -> usize {
+    let starts_bare = usize::from(mail.first() == Some(&b'\n'));
+    starts_bare + mail.windows(2).filter(|pair| pair[1] == b'\n' && pair[0] != b'\r').count()
 }
 
 impl<'m> Mail<'m> {

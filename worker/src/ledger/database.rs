@@ -28,7 +28,7 @@ use sea_orm::{
     DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector, SqlxSqliteConnector, Statement, Value,
     sea_query::{self, Expr, IntoColumnRef},
     sqlx::{
-        self, ConnectOptions, Connection, Executor,
+        self, ConnectOptions, Connection, Executor, SqliteConnection,
         mysql::MySqlConnectOptions,
         pool::PoolOptions,
         postgres::PgConnectOptions,
@@ -112,7 +112,18 @@ async fn sqlite(url: &str, access: Access) -> Result<DatabaseConnection, LedgerE
     };
     // SQLite has one writer: more connections would only wait for each other. It is asked for a sign of life when it is given
     // back; once more before it is used would cost as much as a statement.
-    let pool = PoolOptions::new().max_connections(1).acquire_timeout(ANSWER_TIMEOUT).test_before_acquire(false);
+    let pool = PoolOptions::new().max_connections(1).acquire_timeout(ANSWER_TIMEOUT).test_before_acquire(false).after_release(
+        |connection: &mut SqliteConnection, _| {
+            // Where there is no room, SQLite takes a transaction back by itself, and sqlx counts one that is not there: each later
+            // commit would be that of a savepoint, reported, and lost. A connection in such a state is closed.
+            Box::pin(async move {
+                if connection.is_in_transaction() {
+                    connection.ping().await?; // after it, a rollback that was on its way is done
+                }
+                Ok(!connection.is_in_transaction())
+            })
+        },
+    );
     let pool = pool.connect_with(options).await.map_err(connection_error)?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }

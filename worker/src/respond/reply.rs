@@ -173,6 +173,8 @@ impl Responder {
         match self.composer.body((due.response, due.translation), provider, message_bytes_max).await {
             Ok(body) => Ok(body),
             Err(Hindrance::Store) => Err(NotNow::Wait(Wait::Store)),
+            // A text that is too big is tried all the same: nothing smaller is there.
+            Err(Hindrance::TooBig) if due.response.attachments.is_empty() => Ok(self.composer.text(due.response, due.translation)),
             Err(Hindrance::TooBig) => {
                 let is_small = |other: usize| due.case.promised(due.progress, other).is_some_and(|response| response.attachments.is_empty());
                 let has_small_reply = (0..due.progress.replies.len()).any(|other| other != due.index && is_small(other));

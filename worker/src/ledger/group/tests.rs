@@ -131,3 +131,29 @@ async fn calls_succeed_although_their_neighbours_fail_and_are_given_up() {
     });
     join_all(calls).await;
 }
+
+/// SQLite takes a transaction back by itself where there is no room, and sqlx then counts one more than there are: what it
+/// "commits" from then on is nothing.
+#[tokio::test]
+async fn what_is_reported_after_a_full_disk_is_on_the_disk() {
+    let (dir, ledger) = ledger().await;
+    let mut failures = 0;
+    for number in 0..200 {
+        ledger.database.execute_unprepared("PRAGMA max_page_count = 1").await.expect("no more pages than there are");
+        let transaction = ledger.begin().await.expect("begun");
+        let row = format!("INSERT INTO reply VALUES ('{number}{}', 0, 'response', 'pending', 0, 0, 0)", "x".repeat(3_000));
+        // The statement may fail, or the commit.
+        let is_written = transaction.execute_unprepared(&row).await.is_ok() && transaction.commit().await.is_ok();
+        failures += usize::from(!is_written);
+    }
+    assert!(failures > 2, "the disk is full");
+    drop(ledger.begin().await);
+    ledger.database.execute_unprepared("PRAGMA max_page_count = 1000000").await.expect("room again");
+    for number in 0..3 {
+        let key = format!("after{number}");
+        let transaction = ledger.begin().await.expect("begun");
+        write(&transaction, &key).await;
+        transaction.commit().await.expect("committed");
+        assert!(is_there(&dir, &key).await, "{key}");
+    }
+}
