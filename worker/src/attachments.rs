@@ -1,7 +1,7 @@
 //! The attachments: fetched from the store once per version, encoded once, kept on disk and in memory, shared by all replies.
 //!
 //! In memory there is only the encoded form, of which every reply in flight holds a pointer; what no reply asked for within
-//! an hour is let go. [`kept`] has the files on disk, where it is found again. While the store is away, the last good
+//! an hour is let go. `attachments/kept.rs` has the files on disk, where it is found again. While the store is away, the last good
 //! content serves. Where the catalogue says which SHA-256 the content has, no other is ever given out, and the right one,
 //! once it is here, is not asked for again. What takes milliseconds, files and encoding, holds up no other task.
 
