@@ -1,3 +1,5 @@
+//! Calls that share a transaction: who is told what, and when; and what a full disk does to it.
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
