@@ -108,7 +108,8 @@ async fn two_responders_without_any_marks_stop_at_their_allowance() {
         for reply in links.into_iter().chain(files) {
             if !seen.contains(&reply) {
                 let other = if side == 0 { "get@b.test" } else { "get@a.test" };
-                let mail = format!("X-Round: {taken}\r\n{}", stripped(&reply, &MARKS));
+                // With a line of the relay's own: a body that came before, without an id, rule 27 would know again.
+                let mail = format!("X-Round: {taken}\r\n{}relay {taken}\r\n", stripped(&reply, &MARKS));
                 mails.push((1 - side, delivered(&signer, &mail, domain, &format!("get@{domain}"), other)));
                 seen.push(reply);
             }
@@ -116,9 +117,7 @@ async fn two_responders_without_any_marks_stop_at_their_allowance() {
     }
     println!("{taken} mails, then silence");
     for (world, domain, _) in sides {
-        // Three answers, two with files; and fewer where rule 27 sees that a mail without an id says what one said before.
-        let (links, files) = world.sent();
-        assert!((1..=3).contains(&links) && (1..=2).contains(&files), "{domain}: {links}, {files}");
+        assert_eq!(world.sent(), (3, 2), "{domain}: three answers, two with files");
         world.ends_empty().await;
     }
 }

@@ -8,7 +8,7 @@ fn linked() -> Vec<String> {
 
 #[test]
 fn the_enqueuer_links_no_database_dns_or_mime_crate() {
-    let foreign = ["sea-orm", "sea-query", "sqlx", "rusqlite", "libsqlite3-sys", "hickory", "mail-", "smtp-proto"];
+    let foreign = ["sea-orm", "sea-query", "sqlx", "rusqlite", "libsqlite3-sys", "hickory", "mail-", "lettre", "smtp-proto"];
     let crates = linked();
     assert!(crates.iter().any(|name| name.starts_with("aws-sdk-sqs ")), "the list is the enqueuer's: {crates:?}");
     let found: Vec<_> = crates.iter().filter(|name| foreign.iter().any(|prefix| name.starts_with(prefix))).collect();

@@ -7,16 +7,13 @@ use replyfleet::{
     durable,
     envelope::CLAIM_CHECK_PREFIX,
     ground::{Ground, GroundError},
-    settings::{AuthenticationMode, QueueUrl, SenderSettings, Settings, SettingsError},
+    settings::{AuthenticationMode, QueueUrl, Settings, SettingsError},
     store::{ObjectName, Store},
 };
 use tokio::sync::watch;
 
 use crate::{
-    catalogue::{
-        SendMethod,
-        keeper::{CatalogueKeeper, KeeperError},
-    },
+    catalogue::keeper::{CatalogueKeeper, KeeperError},
     composer::Composer,
     crypto,
     drain::Drain,
@@ -172,17 +169,11 @@ impl Worker {
     }
 }
 
-/// The rates that the settings know, per second of the whole fleet.
+/// The rates of domains and providers, per second of the whole fleet. A sender is asked for its own.
 fn rates(settings: &Settings) -> Vec<(Lane, f64)> {
     let domains = settings.rates.domains.iter().map(|(domain, rate)| (Lane::Domain(domain.clone()), rate.per_second()));
     let providers = settings.providers.iter().filter_map(|provider| Some((Lane::Provider(provider.name.clone()), provider.rate?.per_second())));
-    let senders = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
-    let senders = senders.into_iter().filter_map(|(method, sender)| match sender.as_ref()? {
-        SenderSettings::Ses(ses) => Some((Lane::Sender(method), ses.rate?.per_second())),
-        SenderSettings::Smtp(smtp) => Some((Lane::Sender(method), smtp.rate?.per_second())),
-        SenderSettings::Maildir { .. } => None,
-    });
-    domains.chain(providers).chain(senders).collect()
+    domains.chain(providers).collect()
 }
 
 /// Where the catalogue lies.

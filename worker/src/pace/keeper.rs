@@ -3,10 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use replyfleet::clock::Clock;
 
 use super::{Lane, Pace};
-use crate::{ledger::Ledger, send::Senders};
+use crate::{
+    catalogue::SendMethod,
+    ledger::Ledger,
+    send::{Sender, Senders},
+};
 
 /// How often a sender is asked for its rate; one in this many looks.
 const ASK_EVERY: u32 = 15;
@@ -45,10 +50,12 @@ impl PaceKeeper {
     }
 
     async fn ask_senders(&self) {
-        for (method, sender) in &self.senders {
+        // All at once: one that does not answer must not keep the others' rates back.
+        let ask = async |(method, sender): (&SendMethod, &Arc<dyn Sender>)| {
             if let Some(rate) = sender.rate_max().await {
                 self.pace.set_rate(Lane::Sender(*method), Some(rate));
             }
-        }
+        };
+        join_all(self.senders.iter().map(ask)).await;
     }
 }
