@@ -124,7 +124,8 @@ async fn sqlite(url: &str, access: Access) -> Result<DatabaseConnection, LedgerE
             })
         },
     );
-    let pool = pool.connect_with(options).await.map_err(connection_error)?;
+    // Who opens a new file turns it to WAL, and finds it locked if another does just that: SQLite does not wait then.
+    let pool = retried(async || pool.clone().connect_with(options.clone()).await.map_err(connection_error)).await?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
