@@ -109,6 +109,51 @@ pub struct Parked {
     pub receive_count: u32,
 }
 
+/// Which parked messages are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// Every one.
+    All,
+    /// Those that were parked for this reason.
+    Reason(String),
+    /// These.
+    Ids(Vec<String>),
+}
+
+impl Chosen {
+    /// Whether this one is meant.
+    pub fn includes(&self, parked: &Parked) -> bool {
+        match self {
+            Chosen::All => true,
+            Chosen::Reason(reason) => *reason == parked.reason,
+            Chosen::Ids(ids) => ids.contains(&parked.id),
+        }
+    }
+}
+
+/// What is done with parked messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpark {
+    /// They go back to the queue as if they had just been put: their receives are counted anew. A crash half-way may put
+    /// one twice, with one request key, and loses none.
+    Replay,
+    /// They are removed.
+    Drop,
+}
+
+/// For how long messages are kept, and what else whoever runs the queue has set. `None` is not known, or without a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// After that, a message that waits is gone.
+    pub retention: Option<Duration>,
+    /// After that, a parked message is gone.
+    pub parked_retention: Option<Duration>,
+    /// After so many receives the queue itself parks a message.
+    pub receives_max: Option<u32>,
+    /// The largest message, as the queue counts it.
+    pub message_bytes_max: Option<usize>,
+}
+
 /// The seam. Implementations are shared by all tasks of a process.
 #[async_trait]
 pub trait Queue: Send + Sync {
@@ -132,6 +177,14 @@ pub trait Queue: Send + Sync {
 
     /// Up to `max` parked messages, oldest first where the queue has an order.
     async fn parked(&self, max: usize) -> Result<Vec<Parked>>;
+
+    /// Takes up to `max` of the chosen messages out of the dead letters, and returns what travelled in them; fewer than
+    /// `max` means that no more of them are there. Where somebody else does so meanwhile, each message is one's or the
+    /// other's, or on SQS both replay it.
+    async fn unpark(&self, chosen: &Chosen, what: Unpark, max: usize) -> Result<Vec<Bytes>>;
+
+    /// What is set for the queue and for its dead letters.
+    async fn limits(&self) -> Result<Limits>;
 
     /// For how long a received message stays invisible unless extended.
     fn visibility(&self) -> Duration;

@@ -295,11 +295,20 @@ fn default_receives_max() -> Count<1, 1_000> {
 }
 
 /// The ledger's database.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseSettings {
     /// `sqlite:FILE`, `mysql://...` or `postgres://...`; [`ENV_DATABASE_URL`] overrides it.
     pub url: Option<Redacted>,
+    /// How long it is remembered which replies a request had. A message that comes again later is answered anew.
+    pub retention_s: Seconds<86_400, 31_536_000>,
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        // Longer than a message can live in an SQS queue and its dead letters, 14 days each.
+        Self { url: None, retention_s: Seconds::new(40 * 86_400) }
+    }
 }
 
 /// Who gets no answer, beyond the rules that always hold.

@@ -22,7 +22,7 @@ use replyfleet_worker::{
     composer::domains_to_sign,
     judge::Judge,
     ledger::{Ledger, exempt_domains},
-    send,
+    retention, send,
     sign::Signer,
 };
 
@@ -87,6 +87,12 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
     report.ask("queue", words, async { ground.queue.depth().await.map_err(|error| error.to_string()) }).await;
     let parked = |parked: Vec<_>| format!("{}{} parked", parked.len(), if parked.len() == 10 { " or more" } else { "" });
     report.ask("dead letters", parked, async { ground.queue.parked(10).await.map_err(|error| error.to_string()) }).await;
+    let limits = async {
+        let limits = ground.queue.limits().await.map_err(|error| error.to_string())?;
+        let faults = retention::faults(&settings, &limits);
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+    };
+    report.ask("retention", |()| "nothing is forgotten before it can come again, or lost before it is answered".into(), limits).await;
     let bucket = settings.store.claim_check_bucket.clone();
     let claim_check = async { check_bucket(&settings, &ground, &bucket).await };
     report.ask("claim check", |()| format!("bucket {bucket}"), claim_check).await;

@@ -1,15 +1,23 @@
 //! `replyfleet queue`: how full the queue is, and what is parked for which reason. Never what is in a message.
+//!
+//! Its sub-commands are for the dead letters: [`parked`] lists, [`unpark`] replays or drops.
 
-use std::{process::ExitCode, time::Duration};
+mod parked;
+mod unpark;
 
-use clap::Args;
-use replyfleet::{clock::UnixMillis, ground::look, settings::Settings};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use replyfleet::{clock::UnixMillis, ground::look, queue::Queue, settings::Settings};
 use serde_json::json;
 
-use crate::table::{age, size, table};
+use crate::table::age;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct QueueArguments {
+    #[command(subcommand)]
+    command: Option<QueueCommand>,
     /// How many parked messages are listed at most.
     #[arg(long, default_value_t = 20)]
     parked: usize,
@@ -18,20 +26,35 @@ pub(crate) struct QueueArguments {
     json: bool,
 }
 
+#[derive(Subcommand)]
+enum QueueCommand {
+    /// Lists the parked messages: id, age, reason, size, never content.
+    Parked(parked::ParkedArguments),
+    /// Puts parked messages back into the queue. Whoever has an answer gets none again, however often this is done.
+    Replay(unpark::UnparkArguments),
+    /// Removes parked messages for good: their senders get no answer.
+    Drop(unpark::UnparkArguments),
+}
+
 pub(crate) async fn run(arguments: &QueueArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let ground = look(settings, false).await?;
-    let depth = ground.queue.depth().await?;
-    let parked = ground.queue.parked(arguments.parked).await?;
+    match &arguments.command {
+        None => overview(arguments, ground.queue.as_ref()).await,
+        Some(QueueCommand::Parked(arguments)) => parked::run(arguments, ground.queue.as_ref()).await,
+        Some(QueueCommand::Replay(arguments)) => unpark::replay(arguments, &ground).await,
+        Some(QueueCommand::Drop(arguments)) => unpark::remove(arguments, &ground).await,
+    }
+}
+
+async fn overview(arguments: &QueueArguments, queue: &dyn Queue) -> anyhow::Result<ExitCode> {
+    let depth = queue.depth().await?;
+    let parked = queue.parked(arguments.parked).await?;
     let now = UnixMillis::now();
     let oldest_s = depth.oldest.map(|oldest| now.since(oldest).as_secs());
     if arguments.json {
-        let listed: Vec<_> = parked
-            .iter()
-            .map(|message| json!({ "id": message.id, "reason": message.reason, "age_s": message.parked.map(|at| now.since(at).as_secs()), "bytes": message.bytes, "receive_count": message.receive_count }))
-            .collect();
         println!(
             "{}",
-            json!({ "visible": depth.visible, "delayed": depth.delayed, "in_flight": depth.in_flight, "oldest_s": oldest_s, "parked": listed })
+            json!({ "visible": depth.visible, "delayed": depth.delayed, "in_flight": depth.in_flight, "oldest_s": oldest_s, "parked": parked::json(&parked, now) })
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -45,13 +68,8 @@ pub(crate) async fn run(arguments: &QueueArguments, settings: &Settings) -> anyh
     }
     if parked.is_empty() {
         println!("parked     none");
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        parked::print(&parked, now);
     }
-    let mut rows = table(&["parked", "reason", "size", "received"]);
-    for message in &parked {
-        let when = message.parked.map_or(Duration::ZERO, |at| now.since(at)).as_secs();
-        rows.add_row([format!("{} ago", age(when)), message.reason.clone(), size(message.bytes), format!("{} x", message.receive_count)]);
-    }
-    println!("{rows}");
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,7 @@
 //!
 //! All processes must run as one user (only a file's owner may set its mtime).
 
+mod dead_letters;
 mod names;
 
 use std::{
@@ -37,7 +38,7 @@ use tokio::task::spawn_blocking;
 
 use names::{Held, Waiting, in_fair_order};
 
-use super::{BATCH_MAX, Delivery, Depth, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement};
+use super::{BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark};
 use crate::{clock::UnixMillis, durable, envelope::Envelope};
 
 /// How often a waiting receive looks. A look at an empty directory costs some ten microseconds.
@@ -140,6 +141,16 @@ impl Queue for SpoolQueue {
         self.run(move |spool| spool.parked(max)).await?
     }
 
+    async fn unpark(&self, chosen: &Chosen, what: Unpark, max: usize) -> Result<Vec<Bytes>> {
+        let parked = self.parked(usize::MAX).await?;
+        let names = parked.into_iter().filter(|parked| chosen.includes(parked)).map(|parked| parked.id).take(max).collect();
+        self.run(move |spool| spool.unpark(names, what)).await?
+    }
+
+    async fn limits(&self) -> Result<Limits> {
+        Ok(Limits { parked_retention: Some(PARKED_FOR), ..Limits::default() })
+    }
+
     fn visibility(&self) -> Duration {
         self.0.visibility
     }
@@ -219,10 +230,7 @@ impl Spool {
                 let due = now + delay.min(RELEASE_DELAY_MAX);
                 fs::rename(&path, self.new_path(&Waiting { due, id: held.id, receives: held.receives }.name()))
             }
-            Settlement::Park(reason) => {
-                let name = format!("{:013}-{}.{}.{reason}", now.0, held.id, held.receives);
-                fs::rename(&path, self.dir.join("parked").join(name))
-            }
+            Settlement::Park(reason) => fs::rename(&path, self.parked_path(&dead_letters::name(now, &held, reason))),
         }
         .map_err(stale_or_unavailable)
     }
@@ -268,25 +276,6 @@ impl Spool {
         Ok(depth)
     }
 
-    fn parked(&self, max: usize) -> Result<Vec<Parked>> {
-        let mut names = names_in(&self.dir.join("parked"))?;
-        names.sort_unstable();
-        let found = names.into_iter().filter_map(|name| {
-            let (parked, rest) = name.split_once('-')?;
-            let (held, reason) = rest.rsplit_once('.')?;
-            let held = Held::parse(held)?;
-            let bytes = fs::metadata(self.dir.join("parked").join(&name)).ok()?.len();
-            Some(Parked {
-                reason: reason.to_owned(),
-                parked: parked.parse().ok().map(UnixMillis),
-                bytes,
-                receive_count: held.receives,
-                id: name.clone(),
-            })
-        });
-        Ok(found.take(max).collect())
-    }
-
     /// Sets the end of a file's lease, and returns the file.
     fn set_lease(&self, path: &Path) -> io::Result<File> {
         let lease_end = UnixMillis::now() + self.visibility;
@@ -301,6 +290,10 @@ impl Spool {
 
     fn cur_path(&self, name: &str) -> PathBuf {
         self.dir.join("cur").join(name)
+    }
+
+    fn parked_path(&self, name: &str) -> PathBuf {
+        self.dir.join("parked").join(name)
     }
 }
 

@@ -6,7 +6,9 @@
 //! `ReceiveMessage` is bounded by a time-out a little over its long poll, because the SDK would wait for ever on a
 //! connection that went silent. Every entry of a batch answer's `Failed` list becomes that message's error.
 
-use std::time::Duration;
+mod dead_letters;
+
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use aws_sdk_sqs::{
@@ -14,36 +16,25 @@ use aws_sdk_sqs::{
     config::{retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
     types::{
-        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
-        MessageSystemAttributeName, QueueAttributeName,
+        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
+        QueueAttributeName,
     },
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 
-use super::{BATCH_MAX, Delivery, Depth, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement};
+use super::{BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark};
 use crate::{
     aws::{Aws, Fault, HttpStatus, fault},
-    clock::UnixMillis,
     envelope::Envelope,
 };
 
-/// Attribute of a parked message: why.
-const REASON: &str = "replyfleet-reason";
-/// Attribute of a parked message: how often it was received before.
-const RECEIVES: &str = "replyfleet-receives";
 /// The longest long poll (SQS's limit).
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How much longer than its long poll a receive may take.
 const RECEIVE_GRACE: Duration = Duration::from_secs(5);
-/// Tries to delete a message whose dead letter is sent.
-const PARK_DELETES_MAX: u32 = 3;
-/// Between them.
-const PARK_DELETE_PAUSE: Duration = Duration::from_millis(200);
-/// For how long a look at the dead letters waits: a short poll asks only some of SQS's servers.
-const LOOK_WAITS_S: i32 = 1;
-/// For how long a look at the dead letters hides them from the next look.
-const LOOK_HIDES_S: i32 = 2;
+
+type Attributes = HashMap<QueueAttributeName, String>;
 
 /// An SQS queue with its dead-letter queue.
 pub struct SqsQueue {
@@ -60,29 +51,9 @@ impl SqsQueue {
         Self { client: Client::new(aws.config()), url: url.to_owned(), dead_letter_url: dead_letter_url.to_owned(), visibility, message_bytes_max }
     }
 
-    /// Makes sure that the message is still ours, sends the dead letter, and deletes after: a crash between the two makes
-    /// a second dead letter, never none.
-    async fn park(&self, delivery: &Delivery, reason: &'static str) -> Result<()> {
-        let held = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(&delivery.receipt.0);
-        held.visibility_timeout(seconds(self.visibility)).send().await.map_err(queue_error)?;
-        self.client
-            .send_message()
-            .queue_url(&self.dead_letter_url)
-            .message_body(BASE64_STANDARD.encode(&delivery.wire))
-            .message_attributes(REASON, text_attribute(reason)?)
-            .message_attributes(RECEIVES, text_attribute(&delivery.receive_count.to_string())?)
-            .send()
-            .await
-            .map_err(queue_error)?;
-        for _ in 0..PARK_DELETES_MAX {
-            match self.delete(&[&delivery.receipt]).await.pop() {
-                Some(Err(QueueError::StaleReceipt)) | Some(Ok(())) | None => return Ok(()),
-                Some(Err(error)) => tracing::error!(error = %error, "a parked message cannot be deleted"),
-            }
-            tokio::time::sleep(PARK_DELETE_PAUSE).await;
-        }
-        // It comes again and is parked again: a second dead letter. Failing here would send one for each try.
-        Ok(())
+    async fn attributes(&self, url: &str, names: &[QueueAttributeName]) -> Result<Attributes> {
+        let call = self.client.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
+        Ok(call.send().await.map_err(queue_error)?.attributes.unwrap_or_default())
     }
 
     async fn change_visibility(&self, changes: &[(&Receipt, Duration)]) -> Vec<Result<()>> {
@@ -196,38 +167,31 @@ impl Queue for SqsQueue {
         use QueueAttributeName::{
             ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesDelayed as Delayed, ApproximateNumberOfMessagesNotVisible as Held,
         };
-        let call = self.client.get_queue_attributes().queue_url(&self.url);
-        let output = call.set_attribute_names(Some(vec![Visible, Delayed, Held])).send().await.map_err(queue_error)?;
-        let attributes = output.attributes.unwrap_or_default();
+        let attributes = self.attributes(&self.url, &[Visible, Delayed, Held]).await?;
         let count = |name| attributes.get(&name).and_then(|value| value.parse().ok()).unwrap_or_default();
         // SQS tells the age of the oldest message only through CloudWatch (ApproximateAgeOfOldestMessage).
         Ok(Depth { visible: count(Visible), delayed: count(Delayed), in_flight: count(Held), oldest: None })
     }
 
     async fn parked(&self, max: usize) -> Result<Vec<Parked>> {
-        let mut found: Vec<Parked> = Vec::new();
-        while found.len() < max {
-            let output = self
-                .client
-                .receive_message()
-                .queue_url(&self.dead_letter_url)
-                .max_number_of_messages(i32::try_from((max - found.len()).min(BATCH_MAX)).unwrap_or(1))
-                .wait_time_seconds(LOOK_WAITS_S)
-                .visibility_timeout(LOOK_HIDES_S)
-                .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
-                .message_attribute_names(REASON)
-                .message_attribute_names(RECEIVES)
-                .send()
-                .await
-                .map_err(queue_error)?;
-            let messages = output.messages.unwrap_or_default();
-            let seen_again = messages.iter().any(|message| found.iter().any(|parked| Some(parked.id.as_str()) == message.message_id()));
-            if messages.is_empty() || seen_again {
-                break;
-            }
-            found.extend(messages.iter().map(parked));
-        }
-        Ok(found)
+        self.list_parked(max).await
+    }
+
+    async fn unpark(&self, chosen: &Chosen, what: Unpark, max: usize) -> Result<Vec<Bytes>> {
+        self.take_parked(chosen, what, max).await
+    }
+
+    async fn limits(&self) -> Result<Limits> {
+        use QueueAttributeName::{MaximumMessageSize, MessageRetentionPeriod, RedrivePolicy};
+        let queue = self.attributes(&self.url, &[MaximumMessageSize, MessageRetentionPeriod, RedrivePolicy]).await?;
+        let dead_letters = self.attributes(&self.dead_letter_url, &[MessageRetentionPeriod]).await?;
+        let retention = |of: &Attributes| of.get(&MessageRetentionPeriod)?.parse().ok().map(Duration::from_secs);
+        Ok(Limits {
+            retention: retention(&queue),
+            parked_retention: retention(&dead_letters),
+            receives_max: queue.get(&RedrivePolicy).and_then(|policy| receives_max(policy)),
+            message_bytes_max: queue.get(&MaximumMessageSize).and_then(|bytes| bytes.parse().ok()),
+        })
     }
 
     fn visibility(&self) -> Duration {
@@ -236,28 +200,26 @@ impl Queue for SqsQueue {
 }
 
 fn delivery(message: &Message) -> Delivery {
-    let body = message.body().unwrap_or_default();
-    // What is not base64 is not ours: it travels on as it is, cannot be decoded, and is parked whole.
-    let wire = BASE64_STANDARD.decode(body).unwrap_or_else(|_| body.as_bytes().to_vec());
     let receive_count = message
         .attributes()
         .and_then(|attributes| attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount))
         .and_then(|count| count.parse().ok())
         .unwrap_or(1);
-    Delivery { wire: Bytes::from(wire), receipt: Receipt(message.receipt_handle().unwrap_or_default().to_owned()), receive_count }
+    Delivery { wire: wire(message), receipt: Receipt(message.receipt_handle().unwrap_or_default().to_owned()), receive_count }
 }
 
-fn parked(message: &Message) -> Parked {
-    let attribute = |name: &str| message.message_attributes().and_then(|all| all.get(name)).and_then(|value| value.string_value());
-    let sent = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
-    Parked {
-        id: message.message_id().unwrap_or_default().to_owned(),
-        // Moved by SQS's own redrive, not by a worker.
-        reason: attribute(REASON).unwrap_or("received_too_often").to_owned(),
-        parked: sent.and_then(|millis| millis.parse().ok()).map(UnixMillis),
-        bytes: message.body().unwrap_or_default().len() as u64,
-        receive_count: attribute(RECEIVES).and_then(|count| count.parse().ok()).unwrap_or_default(),
-    }
+/// What travels in a message. What is not base64 is not ours: it travels on as it is, cannot be decoded, and is parked whole.
+fn wire(message: &Message) -> Bytes {
+    let body = message.body().unwrap_or_default();
+    Bytes::from(BASE64_STANDARD.decode(body).unwrap_or_else(|_| body.as_bytes().to_vec()))
+}
+
+/// How often a queue lets a message be received before it moves it to the dead letters itself.
+fn receives_max(redrive_policy: &str) -> Option<u32> {
+    let policy: serde_json::Value = serde_json::from_str(redrive_policy).ok()?;
+    let receives = &policy["maxReceiveCount"];
+    // Both forms are about: CloudFormation writes a number, other tools a text.
+    receives.as_u64().or_else(|| receives.as_str()?.parse().ok()).and_then(|receives| u32::try_from(receives).ok())
 }
 
 /// One result per entry of a batch call: an answer may fail some entries and do the others.
@@ -312,11 +274,6 @@ where
     }
 }
 
-fn text_attribute(value: &str) -> Result<MessageAttributeValue> {
-    let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
-    attribute.map_err(|error| QueueError::Refused(error.to_string()))
-}
-
 fn seconds(duration: Duration) -> i32 {
     // Upwards: a release "in 300 ms" must not become "at once".
     i32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
@@ -339,6 +296,18 @@ mod tests {
     fn a_refused_batch_refuses_every_entry() {
         let results = per_entry(2, Err(QueueError::Refused("AccessDenied".into())));
         assert!(results.iter().all(|result| matches!(result, Err(QueueError::Refused(text)) if text == "the queue refuses: AccessDenied")));
+    }
+
+    #[test]
+    fn how_often_a_message_may_be_received_is_read_in_both_forms() {
+        for (policy, want) in [
+            (r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:dead","maxReceiveCount":"1000"}"#, Some(1_000)),
+            (r#"{"maxReceiveCount":7}"#, Some(7)),
+            (r#"{"maxReceiveCount":"many"}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(receives_max(policy), want, "{policy}");
+        }
     }
 
     #[test]

@@ -11,11 +11,11 @@ use bytes::Bytes;
 use replyfleet::{
     clock::UnixMillis,
     envelope::{Envelope, Facts, Mail},
-    queue::{BATCH_MAX, Delivery, Queue, QueueError, Settlement, spool::SpoolQueue, sqs::SqsQueue},
+    queue::{BATCH_MAX, Chosen, Delivery, Limits, Queue, QueueError, Settlement, Unpark, spool::SpoolQueue, sqs::SqsQueue},
 };
 use replyfleet_tests::{
     eventually,
-    ministack::{Ministack, free_port, load_aws},
+    ministack::{self, Ministack, free_port, load_aws},
     skipped,
 };
 
@@ -68,6 +68,9 @@ contract! {
     a_deleted_message_never_comes_again,
     a_released_message_comes_after_its_delay_and_not_before,
     a_parked_message_leaves_the_queue_and_is_listed_with_its_reason,
+    a_replayed_message_comes_again_as_if_it_were_new,
+    a_dropped_message_never_comes_again_and_the_others_stay,
+    what_is_set_for_the_queue_is_told,
     a_stale_receipt_holds_nothing,
     a_batch_gives_each_message_its_own_result,
     depth_counts_what_waits_and_what_is_held,
@@ -215,6 +218,60 @@ async fn a_parked_message_leaves_the_queue_and_is_listed_with_its_reason(bed: &B
     assert!(!format!("{listed:?}").contains("requester"), "{listed:?}");
     assert_nothing_comes(&*bed.queue, NEVER).await;
     assert_eq!(bed.queue.parked(10).await.expect("list").len(), 1, "looking takes nothing away");
+}
+
+/// Parks a message for each of these reasons; returns their ids, in the same order.
+async fn parked(bed: &Bed, reasons: &[&'static str]) -> Vec<String> {
+    put(&*bed.queue, reasons.len()).await;
+    let deliveries = receive_all(&*bed.queue, reasons.len()).await;
+    let batch: Vec<_> = deliveries.into_iter().zip(reasons).map(|(delivery, reason)| (delivery, Settlement::Park(reason))).collect();
+    assert!(bed.queue.settle(&batch).await.iter().all(Result::is_ok));
+    let listed = bed.other.parked(100).await.expect("list");
+    assert_eq!(listed.len(), reasons.len());
+    let mut left = listed;
+    reasons
+        .iter()
+        .map(|reason| {
+            let at = left.iter().position(|parked| parked.reason == *reason).expect("it is listed");
+            left.swap_remove(at).id
+        })
+        .collect()
+}
+
+async fn a_replayed_message_comes_again_as_if_it_were_new(bed: &Bed) {
+    let ids = parked(bed, &["poison", "mail_missing", "poison"]).await;
+    let unpark = async |chosen: Chosen| bed.other.unpark(&chosen, Unpark::Replay, 10).await.expect("replayed");
+    assert_eq!(unpark(Chosen::Reason("nobody_says_this".into())).await.len(), 0);
+    let replayed = unpark(Chosen::Ids(vec![ids[1].clone(), "no id of ours".into()])).await;
+    assert_eq!(replayed.len(), 1);
+    let again = receive_one(&*bed.queue).await;
+    assert_eq!((again.receive_count, &again.wire), (1, &replayed[0]));
+    settle(&*bed.queue, &again, Settlement::Delete).await.expect("deleted");
+    assert_eq!(unpark(Chosen::Reason("poison".into())).await.len(), 2);
+    assert_eq!(receive_all(&*bed.queue, 2).await.iter().map(|delivery| delivery.receive_count).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(bed.queue.parked(10).await.expect("list"), []);
+    assert_eq!(unpark(Chosen::All).await.len(), 0);
+}
+
+async fn a_dropped_message_never_comes_again_and_the_others_stay(bed: &Bed) {
+    parked(bed, &["poison", "mail_missing", "poison", "panicked"]).await;
+    let unpark = async |chosen: Chosen, max: usize| bed.queue.unpark(&chosen, Unpark::Drop, max).await.expect("dropped").len();
+    assert_eq!(unpark(Chosen::Reason("poison".into()), 1).await, 1, "no more than was asked for");
+    assert_eq!(unpark(Chosen::Reason("poison".into()), 10).await, 1);
+    let mut left: Vec<String> = bed.other.parked(10).await.expect("list").into_iter().map(|parked| parked.reason).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["mail_missing", "panicked"]);
+    assert_eq!(unpark(Chosen::All, 10).await, 2);
+    assert_nothing_comes(&*bed.queue, NEVER).await;
+    assert_eq!(bed.queue.parked(10).await.expect("list"), []);
+}
+
+async fn what_is_set_for_the_queue_is_told(bed: &Bed) {
+    let limits = bed.queue.limits().await.expect("limits");
+    let days = |duration: Option<Duration>| duration.map(|duration| duration.as_secs() / 86_400);
+    // A spool keeps what waits for ever; SQS's own default is four days for every queue.
+    assert!([(None, Some(14)), (Some(4), Some(4))].contains(&(days(limits.retention), days(limits.parked_retention))), "{limits:?}");
+    assert_eq!(limits.receives_max, None, "no redrive is set here");
 }
 
 async fn a_stale_receipt_holds_nothing(bed: &Bed) {
@@ -479,6 +536,21 @@ mod sqs_only {
             assert_eq!(message.attributes().and_then(|attributes| attributes.get(&MessageGroupId)).cloned(), want);
             client.delete_message().queue_url(&url).receipt_handle(message.receipt_handle().expect("held")).send().await.expect("deleted");
         }
+    }
+
+    #[tokio::test]
+    async fn how_often_the_queue_lets_a_message_be_received_is_told() {
+        use aws_sdk_sqs::types::QueueAttributeName::{MaximumMessageSize, MessageRetentionPeriod, RedrivePolicy};
+        let Ok(ministack) = Ministack::shared().map_err(|why| skipped(&why.0)) else { return };
+        let (url, dead, aws) = (ministack.create_queue("limits").await, ministack.create_queue("limits-dead").await, ministack.aws().await);
+        let policy = format!(r#"{{"deadLetterTargetArn":"arn:aws:sqs:{}:000000000000:limits-dead","maxReceiveCount":"1000"}}"#, ministack::REGION);
+        let client = aws_sdk_sqs::Client::new(aws.config());
+        let set = client.set_queue_attributes().queue_url(&url).attributes(MessageRetentionPeriod, "1209600").attributes(RedrivePolicy, policy);
+        set.attributes(MaximumMessageSize, "262144").send().await.expect("set");
+        let limits = SqsQueue::new(&aws, &url, &dead, VISIBILITY, MESSAGE_BYTES_MAX).limits().await.expect("limits");
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        let want = Limits { retention: days(14), parked_retention: days(4), receives_max: Some(1_000), message_bytes_max: Some(262_144) };
+        assert_eq!(limits, want);
     }
 
     #[tokio::test]

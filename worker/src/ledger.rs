@@ -25,7 +25,10 @@ mod migration;
 mod reply;
 mod switches;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use replyfleet::{
     clock::UnixMillis,
@@ -89,6 +92,7 @@ pub struct Ledger {
     secret: Secret,
     allowance: Arc<AllowanceSettings>,
     days: Arc<Mutex<KnownDays>>,
+    retention: Duration,
 }
 
 /// What was decided.
@@ -128,7 +132,12 @@ impl Ledger {
         let database = database::connect(url, Access::Create).await?;
         migration::bring_up(&database).await?;
         database::warn_if_not_durable(&database).await?;
-        Ok(Self { group: Group::of(&database), database, secret, allowance, days: Arc::default() })
+        Ok(Self { group: Group::of(&database), database, secret, allowance, days: Arc::default(), retention: RETENTION })
+    }
+
+    /// This ledger, which remembers requests and replies for so long instead of [`RETENTION`].
+    pub fn keeping(self, retention: Duration) -> Self {
+        Self { retention, ..self }
     }
 
     /// Opens the database at `url` as it is: for the operator's commands, which must not change what the fleet runs on.
@@ -140,7 +149,7 @@ impl Ledger {
         let allowance = readable(allowance)?;
         let database = database::connect(url, Access::Write).await?;
         match migration::pending(&database).await? {
-            0 => Ok(Self { group: Group::of(&database), database, secret, allowance, days: Arc::default() }),
+            0 => Ok(Self { group: Group::of(&database), database, secret, allowance, days: Arc::default(), retention: RETENTION }),
             steps => Err(LedgerError::Behind(steps)),
         }
     }

@@ -21,6 +21,7 @@ pub mod reason;
 pub mod screen;
 
 pub mod ledger;
+pub mod retention;
 pub mod switches;
 
 pub mod language;

@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     pace::{Lane, Pace, keeper::PaceKeeper},
     respond::Responder,
+    retention,
     send::{self, Senders},
     switches::keeper::{LOOK_EVERY, SwitchKeeper},
     upkeep::Upkeep,
@@ -89,6 +90,7 @@ impl Worker {
         let object = catalogue_object(settings)?;
         let catalogue = Arc::new(CatalogueKeeper::open(Arc::clone(&ground.store), object, send::available(settings), cache_dir).await?);
         let ledger = Ledger::open(settings.database_url()?, secret.clone(), settings.allowance.clone()).await?;
+        let ledger = ledger.keeping(settings.database.retention_s.duration());
         let refresh = settings.catalogue.refresh_s.duration();
         let attachments_after = settings.shedding.attachments_after_s.map(|after| after.duration());
         let switches = Arc::new(SwitchKeeper::open(ledger.clone(), Arc::clone(&clock), attachments_after).await?);
@@ -124,6 +126,10 @@ impl Worker {
             },
             stop_timeout: settings.worker.stop_timeout_s.duration(),
         };
+        match drain.queue.limits().await {
+            Ok(limits) => retention::faults(settings, &limits).iter().for_each(|fault| tracing::warn!(fault, "a limit is too narrow")),
+            Err(error) => tracing::warn!(error = %error, "the queue does not say for how long it keeps messages"),
+        }
         if settings.authentication.mode == AuthenticationMode::Off {
             tracing::warn!(
                 unproven = settings.authentication.unproven.word(),

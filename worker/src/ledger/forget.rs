@@ -16,7 +16,7 @@ use super::{
 };
 use crate::address::Address;
 
-/// How long requests and replies are kept. Longer than a message can live in queue and dead letters (14 days each).
+/// How long requests and replies are kept unless the settings say otherwise. Longer than a message can live in queue and dead letters (14 days each).
 pub const RETENTION: Duration = Duration::from_secs(40 * 86_400);
 /// How long a worker that has gone, or a switch that is back where it was, is kept.
 const TRACES_FOR: Duration = Duration::from_secs(86_400);
@@ -51,7 +51,7 @@ impl Ledger {
     }
 
     async fn forget_requests(&self, now: UnixMillis) -> Result<u64, LedgerError> {
-        let old = request::Entity::find().filter(request::Column::CreatedMs.lt(millis(now - RETENTION)));
+        let old = request::Entity::find().filter(request::Column::CreatedMs.lt(millis(now - self.retention)));
         let old = old.order_by_asc(request::Column::CreatedMs).limit(BITE_ROWS).select_only().column(request::Column::RequestKey);
         let keys: Vec<String> = old.into_tuple().all(&self.database).await?;
         if keys.is_empty() {
