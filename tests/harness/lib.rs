@@ -8,6 +8,7 @@ pub mod corpora;
 pub mod databases;
 pub mod dkim;
 pub mod dns;
+pub mod installation;
 pub mod ministack;
 pub mod world;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::installation::Installation;
+use replyfleet_tests::installation::Installation;
 
 const CATALOGUE: &str = r#"[
   {"email_addr": "get@example.com", "body": "links", "lang": "en", "send_method": "SES",

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use crate::installation::{CATALOGUE, Installation};
+use replyfleet_tests::installation::{CATALOGUE, Installation};
 
 #[test]
 fn check_says_one_line_for_each_part_and_ends_with_0_if_all_are_good() {

@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use replyfleet_tests::program;
 
-use crate::installation::{Installation, said};
+use replyfleet_tests::installation::{Installation, said};
 
 #[test]
 fn the_demo_goes_as_expected() {

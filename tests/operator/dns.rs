@@ -14,7 +14,7 @@ use replyfleet_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::installation::{Installation, said_to};
+use replyfleet_tests::installation::{Installation, said_to};
 
 /// dnspython reads a zone file and says its records: name, TTL, type, and strings or preference and host.
 const READER: &str = r#"

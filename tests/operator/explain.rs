@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use replyfleet_tests::{dkim::Signer, dns::Dns};
 use serde_json::json;
 
-use crate::installation::Installation;
+use replyfleet_tests::installation::Installation;
 
 #[test]
 fn explain_gives_each_rules_verdict() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use replyfleet_tests::wait_for;
 use serde_json::json;
 
-use crate::installation::Installation;
+use replyfleet_tests::installation::Installation;
 
 /// Longer than a mail takes from the enqueuer to its end.
 const SOON: Duration = Duration::from_secs(30);

@@ -8,7 +8,6 @@ mod check;
 mod demo;
 mod dns;
 mod explain;
-mod installation;
 mod lists;
 mod queue;
 mod switches;

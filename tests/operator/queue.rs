@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use replyfleet_tests::wait_for;
 
-use crate::installation::Installation;
+use replyfleet_tests::installation::Installation;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 

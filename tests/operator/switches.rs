@@ -5,7 +5,7 @@ use std::time::Duration;
 use replyfleet_tests::wait_for;
 use serde_json::json;
 
-use crate::installation::Installation;
+use replyfleet_tests::installation::Installation;
 
 /// What an operator is promised.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(60);

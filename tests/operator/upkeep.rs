@@ -8,7 +8,7 @@ use std::{
 
 use replyfleet_tests::{program, wait_for};
 
-use crate::installation::{CATALOGUE, Installation};
+use replyfleet_tests::installation::{CATALOGUE, Installation};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

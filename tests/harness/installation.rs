@@ -9,25 +9,28 @@ use std::{
     time::Duration,
 };
 
-use replyfleet_tests::{program, wait_for};
 use serde_json::Value;
 
-pub(crate) const CATALOGUE: &str = r#"[
+use crate::{program, wait_for};
+
+/// The catalogue that it begins with.
+pub const CATALOGUE: &str = r#"[
   {"email_addr": "get@example.com", "body": "links", "attachments": [["files", "a.bin", "a.bin"]], "send_method": "SES"}
 ]"#;
 
 /// A small installation in a temporary folder.
-pub(crate) struct Installation {
+pub struct Installation {
     folder: tempfile::TempDir,
 }
 
 impl Installation {
-    pub(crate) fn new() -> Self {
+    /// With senders that are not asked for proof.
+    pub fn new() -> Self {
         Self::with_authentication(r#"mode = "off", unproven = "full""#)
     }
 
     /// With these settings of `[authentication]`.
-    pub(crate) fn with_authentication(authentication: &str) -> Self {
+    pub fn with_authentication(authentication: &str) -> Self {
         let this = Self { folder: tempfile::tempdir().unwrap() };
         let settings = r#"
             secret_key_file = "DIR/secret.key"
@@ -49,12 +52,12 @@ impl Installation {
     }
 
     /// With everything that the worker's first start makes.
-    pub(crate) fn after_a_start() -> Self {
+    pub fn after_a_start() -> Self {
         Self::new().started_once()
     }
 
     /// Starts a worker, sees it work, and ends it.
-    pub(crate) fn started_once(self) -> Self {
+    pub fn started_once(self) -> Self {
         let this = self;
         let mut worker = this.worker();
         wait_for("the worker to start", Duration::from_secs(20), || this.path("spool/new").is_dir().then_some(()));
@@ -65,38 +68,42 @@ impl Installation {
         this
     }
 
-    pub(crate) fn worker(&self) -> Child {
+    /// Starts a worker; what it says is lost.
+    pub fn worker(&self) -> Child {
         Command::new(program("replyfleet-worker")).arg("--config").arg(self.path("replyfleet.toml")).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// The folder, or a file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) {
+    /// Writes a file, with the folders that it needs.
+    pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+    /// What a command of `replyfleet` ends with and says, both streams.
+    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         self.run_with_input(arguments, "")
     }
 
     /// With something on standard input.
-    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> (Option<i32>, String) {
         said_to(Command::new(program("replyfleet")).args(arguments).arg("--config").arg(self.path("replyfleet.toml")), input)
     }
 
     /// What a command prints with `--json`; it must end well.
-    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+    pub fn json(&self, arguments: &[&str]) -> Value {
         let (status, said) = self.run(&[arguments, &["--json"]].concat());
         assert_eq!(status, Some(0), "{said}");
         serde_json::from_str(&said).expect(&said)
     }
 
     /// Hands a mail over as Postfix does.
-    pub(crate) fn take(&self, from: &str, queue_id: &str) {
+    pub fn take(&self, from: &str, queue_id: &str) {
         let envelope = [
             format!("--sender={from}"),
             "--original-recipient=get@example.com".into(),
@@ -115,12 +122,13 @@ impl Installation {
     }
 }
 
-pub(crate) fn said(command: &mut Command) -> (Option<i32>, String) {
+/// What a command ends with and says, both streams.
+pub fn said(command: &mut Command) -> (Option<i32>, String) {
     said_to(command, "")
 }
 
 /// What a command says, both streams, after it had this on standard input.
-pub(crate) fn said_to(command: &mut Command, input: &str) -> (Option<i32>, String) {
+pub fn said_to(command: &mut Command, input: &str) -> (Option<i32>, String) {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // One that ends before it has read all is asked about by what it said.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
