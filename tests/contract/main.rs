@@ -26,6 +26,7 @@ macro_rules! contract {
     };
 }
 
+mod endpoint;
 mod faults;
 mod queue;
 mod ses;

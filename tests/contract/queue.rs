@@ -17,6 +17,7 @@ use replyfleet_tests::{
     eventually,
     ministack::{self, Ministack, free_port, load_aws},
     skipped,
+    sqs::Endpoint,
 };
 
 /// Of every queue here: short, so that a test can see it pass.
@@ -35,12 +36,13 @@ struct Bed {
     queue: Arc<dyn Queue>,
     other: Arc<dyn Queue>,
     _dir: Option<tempfile::TempDir>,
+    _endpoint: Option<Endpoint>,
 }
 
 async fn spool() -> Option<Bed> {
     let dir = tempfile::tempdir().expect("temporary folder");
     let open = || Arc::new(SpoolQueue::open(&dir.path().join("spool"), VISIBILITY).expect("spool"));
-    Some(Bed { queue: open(), other: open(), _dir: Some(dir) })
+    Some(Bed { queue: open(), other: open(), _dir: Some(dir), _endpoint: None })
 }
 
 async fn sqs() -> Option<Bed> {
@@ -49,7 +51,16 @@ async fn sqs() -> Option<Bed> {
     let (url, dead) = (ministack.create_queue(&name).await, ministack.create_queue(&format!("{name}-dead")).await);
     let aws = ministack.aws().await;
     let open = || Arc::new(SqsQueue::new(&aws, &url, &dead, VISIBILITY, MESSAGE_BYTES_MAX));
-    Some(Bed { queue: open(), other: open(), _dir: None })
+    Some(Bed { queue: open(), other: open(), _dir: None, _endpoint: None })
+}
+
+/// The harness's own endpoint: as the emulator, only faster.
+async fn endpoint() -> Option<Bed> {
+    let endpoint = Endpoint::start();
+    let (url, dead) = (endpoint.create_queue("requests"), endpoint.create_queue("dead"));
+    let aws = load_aws(endpoint.endpoint()).await;
+    let open = || Arc::new(SqsQueue::new(&aws, &url, &dead, VISIBILITY, MESSAGE_BYTES_MAX));
+    Some(Bed { queue: open(), other: open(), _dir: None, _endpoint: Some(endpoint) })
 }
 
 /// Tells queues apart that were made in one millisecond.
@@ -60,7 +71,7 @@ fn rand_suffix() -> u16 {
 }
 
 contract! {
-    spool by super::spool, sqs by super::sqs;
+    spool by super::spool, sqs by super::sqs, endpoint by super::endpoint;
     any_bytes_survive,
     a_receive_returns_at_most_what_was_asked_for,
     a_received_message_is_invisible_until_its_time_out,

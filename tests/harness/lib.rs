@@ -9,7 +9,10 @@ pub mod databases;
 pub mod dkim;
 pub mod dns;
 pub mod installation;
+pub mod faults;
+mod http;
 pub mod ministack;
+pub mod sqs;
 pub mod world;
 
 use std::{
