@@ -117,10 +117,17 @@ struct Inner {
     happened: BTreeMap<String, u64>,
 }
 
+impl Default for Faults {
+    /// No rules, and seed 0.
+    fn default() -> Self {
+        Self { inner: Mutex::new(Inner { rules: Vec::new(), next: 1, random: Random::new(0), happened: BTreeMap::new() }) }
+    }
+}
+
 impl Faults {
-    /// No rules yet; chances are drawn from `seed`.
-    pub fn seeded(seed: u64) -> Self {
-        Self { inner: Mutex::new(Inner { rules: Vec::new(), next: 1, random: Random::new(seed), happened: BTreeMap::new() }) }
+    /// From now on chances are drawn from `seed`.
+    pub fn seed(&self, seed: u64) {
+        self.lock().random = Random::new(seed);
     }
 
     /// Adds a rule, behind the others, and returns its number.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so by panicking")]
 #![forbid(unsafe_code)]
 
+pub mod arrivals;
 pub mod corpora;
 pub mod databases;
 pub mod dkim;
@@ -12,6 +13,9 @@ pub mod installation;
 pub mod faults;
 mod http;
 pub mod ministack;
+pub mod proxy;
+pub mod ses;
+pub mod smtp;
 pub mod sqs;
 pub mod world;
 

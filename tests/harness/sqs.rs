@@ -73,7 +73,7 @@ impl Endpoint {
     /// # Panics
     /// If it cannot listen there.
     pub fn start_at(address: SocketAddr) -> Self {
-        let account = Arc::new(Account::new(0));
+        let account = Arc::new(Account::new());
         let server = Server::start(address, Arc::clone(&account));
         *lock(&account.address) = server.address();
         Self { account, server }
@@ -146,13 +146,12 @@ impl Endpoint {
 }
 
 impl Account {
-    /// An account without queues, whose faults are drawn from `seed`.
-    pub(crate) fn new(seed: u64) -> Self {
+    fn new() -> Self {
         Self {
             address: Mutex::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             queues: Mutex::default(),
             arrived: Notify::new(),
-            faults: Faults::seeded(seed),
+            faults: Faults::default(),
             calls: Mutex::default(),
             numbers: AtomicU64::new(1),
         }
@@ -180,10 +179,6 @@ impl Account {
             attributes: content.attributes.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
         });
         stored.collect()
-    }
-
-    pub(crate) fn faults(&self) -> &Faults {
-        &self.faults
     }
 }
 
