@@ -5,7 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod claim_check;
+mod clouded;
+mod delete_fails;
 mod log_full;
+mod partial_batches;
 mod recipients;
 mod running;
+mod ses_crash;
+mod two_workers;
 mod worker_frozen;

@@ -50,7 +50,7 @@ pub enum Fault {
         /// Milliseconds.
         ms: u64,
     },
-    /// SQS, at a batch: every so manieth entry fails with InternalError and is not done.
+    /// SQS, at a batch: of so many entries one fails with InternalError and is not done.
     FailEntries {
         /// 1: all of them.
         every: usize,
