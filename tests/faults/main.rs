@@ -9,6 +9,7 @@ mod clouded;
 mod delete_fails;
 mod log_full;
 mod partial_batches;
+mod postfix_killed;
 mod recipients;
 mod running;
 mod ses_crash;

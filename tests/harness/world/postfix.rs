@@ -92,8 +92,26 @@ enqueue unix - n n - 20 pipe
             config = self.path("replyfleet.toml").display(),
         );
         fs::write(etc.join("master.cf"), master).unwrap();
+        self.start_postfix_again();
+    }
+
+    /// Starts Postfix on what is there: its settings, and whatever lies in its queue.
+    pub fn start_postfix_again(&mut self) {
         let mut start = self.command("postfix");
-        self.start_daemon("postfix", start.arg("-c").arg(&etc).arg("start-fg"));
+        self.start_daemon("postfix", start.arg("-c").arg(self.path("postfix/etc")).arg("start-fg"));
+        self.wait_for_port("192.0.2.25", 25);
+    }
+
+    /// Kills all of Postfix at once, as when the machine's power fails; only what it gave to the disk is left.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill_postfix(&mut self) {
+        let script = r#"master=$(tr -d " " <"$1"); kill -9 "$master" $(cat "/proc/$master/task/$master/children")"#;
+        self.run(self.command("sh").args(["-euc", script, "sh"]).arg(self.path("postfix/queue/pid/master.pid")));
+        let index = self.daemons.iter().position(|daemon| daemon.name() == "postfix").expect("it runs");
+        let status = self.daemons.remove(index).wait(SOON);
+        assert!(!status.success(), "{status}");
     }
 
     /// Makes Postfix try again now what it deferred.
