@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a rule that cannot be read fails its test")]
 #![forbid(unsafe_code)]
 
+mod contract;
+
 use std::path::{Path, PathBuf};
 
 use replyfleet_tests::repository;
