@@ -28,9 +28,17 @@ pub fn write_file(temporary: &Path, target: &Path, contents: &[u8]) -> io::Resul
 }
 
 fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
+    write_unsynced(path, contents)?.sync_all()
+}
+
+/// Writes `contents` to a new file at `path`, and returns it: nothing is durable before it and its folder are synced.
+///
+/// # Errors
+/// The system's; what was written is then still there.
+pub(crate) fn write_unsynced(path: &Path, contents: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
     file.write_all(contents)?;
-    file.sync_all()
+    Ok(file)
 }
 
 /// Makes a rename or creation in `dir` durable.

@@ -26,6 +26,9 @@ pub enum QueueError {
     /// Network, throttling, a full disk, a time-out: try again later.
     #[error("the queue is not available: {0}")]
     Unavailable(String),
+    /// The disk is full: nothing was accepted, and it may go better when something was received or removed.
+    #[error("the queue is not available: {0}")]
+    Full(String),
     /// Wrong URL, missing permission: trying again will not help until someone acts.
     #[error("the queue refuses: {0}")]
     Refused(String),
@@ -80,6 +83,15 @@ pub const RELEASE_DELAY_MAX: Duration = Duration::from_secs(11 * 3600);
 
 /// How many messages one receive returns, and one batch call carries, at most (SQS's own limit).
 pub const BATCH_MAX: usize = 10;
+
+/// How a queue takes many messages best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PutPace {
+    /// So many messages make one [`Queue::put_all`].
+    pub messages_max: usize,
+    /// So many of these calls may be under way side by side.
+    pub calls_max: usize,
+}
 
 /// How full a queue is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,6 +171,21 @@ pub struct Limits {
 pub trait Queue: Send + Sync {
     /// Puts a message. `Ok` means that it is durable: it survives a crash of this process and of the queue's host.
     async fn put(&self, envelope: &Envelope) -> Result<()>;
+
+    /// Puts several messages at once, which costs less than one by one; the results are in the order of the envelopes, and
+    /// each `Ok` means what it means for [`Queue::put`]. A message that fails does not keep the others from being put.
+    async fn put_all(&self, envelopes: &[Envelope]) -> Vec<Result<()>> {
+        let mut results = Vec::with_capacity(envelopes.len());
+        for envelope in envelopes {
+            results.push(self.put(envelope).await);
+        }
+        results
+    }
+
+    /// How many messages to give to [`Queue::put_all`], and how often at a time.
+    fn put_pace(&self) -> PutPace {
+        PutPace { messages_max: 1, calls_max: 1 }
+    }
 
     /// Receives up to `max` (at most [`BATCH_MAX`]) messages, waiting up to `wait` for the first.
     ///

@@ -8,6 +8,7 @@
 mod allowance;
 mod authentication;
 mod dns;
+mod enqueuer;
 mod provider;
 mod send;
 mod signing;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 pub use allowance::{AllowanceSettings, Cap, SheddingSettings};
 pub use authentication::{AuthenticationMode, AuthenticationSettings, Trust};
 pub use dns::{DmarcPolicy, DnsSettings, MtaStsMode};
+pub use enqueuer::{EnqueuerSettings, LmtpAddress};
 pub use provider::{ProviderSettings, Rate, RateSettings};
 pub use send::{RouteSettings, RouteTls, SendSettings, SenderSettings, SesSettings, SmtpSettings, SmtpTls};
 pub use signing::{Day, KeyMaterial, KeySource, SigningKeySettings, SigningSettings};
@@ -248,24 +250,6 @@ pub struct AwsSettings {
     pub trusted_roots_file: Option<PathBuf>,
 }
 
-/// The enqueuer.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EnqueuerSettings {
-    /// When the enqueuer gives up by itself, so that Postfix keeps the mail. Postfix *bounces* at its own time limit.
-    pub deadline_s: Seconds<1, 600>,
-    /// The largest mail that is taken; a larger one is deferred until someone raises this or Postfix's limit is lowered.
-    pub mail_bytes_max: Count<1_024, 67_108_864>,
-    /// The MX's name in envelopes; else the machine's host name.
-    pub host: Option<String>,
-}
-
-impl Default for EnqueuerSettings {
-    fn default() -> Self {
-        Self { deadline_s: Seconds::new(60), mail_bytes_max: Count::new(40 << 20), host: None }
-    }
-}
-
 /// The worker.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -422,6 +406,7 @@ impl Settings {
     /// What no single value can show: the key, and what is wrong.
     fn check(&self) -> Result<(), (String, String)> {
         let fault = |key: &str, text: &str| Err((key.to_owned(), text.to_owned()));
+        self.enqueuer.check()?;
         let is_sqs = matches!(self.queue.url, QueueUrl::Sqs(_));
         if is_sqs && self.queue.dead_letter_url.is_none() {
             return fault("queue.dead_letter_url", "missing; an SQS queue needs a queue for its dead letters");
@@ -473,6 +458,7 @@ impl Settings {
         if let QueueUrl::Spool(dir) = &self.queue.url {
             paths.push(("queue.url".to_owned(), dir));
         }
+        paths.extend(self.enqueuer.sockets().map(|path| ("enqueuer.lmtp".to_owned(), path)));
         if let StoreUrl::Dir(dir) = &self.store.url {
             paths.push(("store.url".to_owned(), dir));
         }

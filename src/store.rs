@@ -21,6 +21,9 @@ pub enum StoreError {
     /// Network, throttling, a full disk, a time-out: try again later.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// The disk is full: nothing was stored.
+    #[error("the store is not available: {0}")]
+    Full(String),
     /// No such bucket, missing permission: trying again will not help until someone acts.
     #[error("the store refuses: {0}")]
     Refused(String),

@@ -10,7 +10,7 @@
 //! sender); nothing in a name speaks of a requester. A file's content is the envelope's wire form. `ls` shows all there
 //! is to know.
 //!
-//! * **Accepted** means written, fsynced, renamed into `new/`, and the directory fsynced.
+//! * **Accepted** means written, fsynced, renamed into `new/`, and the directory fsynced; of many at once, by `group`.
 //! * **Claimed** means renamed into `cur/` with the receive count one up. A rename has one winner, so several processes
 //!   may share the directory. A receipt is the name in `cur/`: once the lease ended and another receiver renamed the
 //!   file, the old receipt names nothing and is stale.
@@ -21,6 +21,7 @@
 //! All processes must run as one user (only a file's owner may set its mtime).
 
 mod dead_letters;
+mod group;
 mod names;
 
 use std::{
@@ -38,7 +39,7 @@ use tokio::task::spawn_blocking;
 
 use names::{Held, Waiting, in_fair_order};
 
-use super::{BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark};
+use super::{BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, PutPace, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark};
 use crate::{clock::UnixMillis, durable, envelope::Envelope};
 
 /// How often a waiting receive looks. A look at an empty directory costs some ten microseconds.
@@ -113,6 +114,17 @@ impl Queue for SpoolQueue {
         self.run(move |spool| spool.put(&wire, &group)).await?
     }
 
+    async fn put_all(&self, envelopes: &[Envelope]) -> Vec<Result<()>> {
+        match envelopes {
+            [envelope] => vec![self.put(envelope).await],
+            _ => group::put_all(self, envelopes).await,
+        }
+    }
+
+    fn put_pace(&self) -> PutPace {
+        group::PACE
+    }
+
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
@@ -158,12 +170,18 @@ impl Queue for SpoolQueue {
 
 impl Spool {
     fn put(&self, wire: &[u8], group: &str) -> Result<()> {
+        let (temporary, target) = self.fresh_paths(group)?;
+        durable::write_file(&temporary, &target, wire).map_err(unavailable("write to"))
+    }
+
+    /// Where a new message of a group is written, and where it waits then.
+    fn fresh_paths(&self, group: &str) -> Result<(PathBuf, PathBuf)> {
         let now = UnixMillis::now();
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| QueueError::Unavailable("no random numbers".into()))?;
         let id = names::id(now, random, group);
         let waiting = Waiting { due: now, id: &id, receives: 0 };
-        durable::write_file(&self.dir.join("tmp").join(&id), &self.new_path(&waiting.name()), wire).map_err(unavailable("write to"))
+        Ok((self.dir.join("tmp").join(&id), self.new_path(&waiting.name())))
     }
 
     fn receive(&self, max: usize) -> Result<Vec<Delivery>> {
@@ -316,7 +334,13 @@ fn names_in(dir: &Path) -> Result<Vec<String>> {
 }
 
 fn unavailable(doing: &'static str) -> impl Fn(io::Error) -> QueueError {
-    move |error| QueueError::Unavailable(format!("cannot {doing} the spool: {error}"))
+    move |error| {
+        let text = format!("cannot {doing} the spool: {error}");
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => QueueError::Full(text),
+            _ => QueueError::Unavailable(text),
+        }
+    }
 }
 
 fn stale_or_unavailable(error: io::Error) -> QueueError {

@@ -17,13 +17,13 @@ use aws_sdk_sqs::{
     error::{ProvideErrorMetadata, SdkError},
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
-        QueueAttributeName,
+        QueueAttributeName, SendMessageBatchRequestEntry,
     },
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 
-use super::{BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark};
+use super::{BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, PutPace, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark};
 use crate::{
     aws::{Aws, Fault, HttpStatus, fault},
     envelope::Envelope,
@@ -33,6 +33,8 @@ use crate::{
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How much longer than its long poll a receive may take.
 const RECEIVE_GRACE: Duration = Duration::from_secs(5);
+/// Batches that are on their way at a time. SQS answers each in some ten milliseconds, and takes as many as one likes.
+const PUTS_SIDE_BY_SIDE: usize = 8;
 
 type Attributes = HashMap<QueueAttributeName, String>;
 
@@ -54,6 +56,57 @@ impl SqsQueue {
     async fn attributes(&self, url: &str, names: &[QueueAttributeName]) -> Result<Attributes> {
         let call = self.client.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
         Ok(call.send().await.map_err(queue_error)?.attributes.unwrap_or_default())
+    }
+
+    /// A message as SQS gets it.
+    fn outgoing(&self, index: usize, envelope: &Envelope) -> Result<Outgoing> {
+        let body = BASE64_STANDARD.encode(envelope.encode());
+        if body.len() > self.message_bytes_max {
+            return Err(QueueError::TooBig { bytes: body.len(), max: self.message_bytes_max });
+        }
+        // On a standard queue a group makes it a fair queue: SQS delays who floods it, and not the others.
+        let group = Some(envelope.facts.group.clone()).filter(|group| !group.is_empty());
+        Ok(Outgoing { index, body, group })
+    }
+
+    async fn send(&self, message: Outgoing) -> Result<()> {
+        let call = self.client.send_message().queue_url(&self.url).message_body(message.body).set_message_group_id(message.group);
+        call.send().await.map(drop).map_err(queue_error)
+    }
+
+    /// Sends a batch in one call, and sets what came of each of its messages.
+    async fn send_batch(&self, mut batch: Batch, results: &mut [Result<()>]) {
+        if let [_] = batch.messages[..] {
+            for message in batch.messages.drain(..) {
+                let index = message.index;
+                results[index] = self.send(message).await;
+            }
+        }
+        let indices: Vec<usize> = batch.messages.iter().map(|message| message.index).collect();
+        if indices.is_empty() {
+            return;
+        }
+        let entry = |message: Outgoing| {
+            let entry = SendMessageBatchRequestEntry::builder().id(message.index.to_string()).message_body(message.body);
+            entry.set_message_group_id(message.group).build()
+        };
+        let answer = match batch.messages.into_iter().map(entry).collect::<std::result::Result<Vec<_>, _>>() {
+            Ok(entries) => self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await.map_err(queue_error),
+            Err(error) => Err(QueueError::Refused(error.to_string())),
+        };
+        match answer {
+            Ok(output) => {
+                let taken: Vec<&str> = output.successful().iter().map(|entry| entry.id()).collect();
+                for (index, result) in indices.iter().zip(per_put(&indices, &taken, output.failed())) {
+                    results[*index] = result;
+                }
+            }
+            Err(error) => {
+                for (index, result) in indices.iter().zip(per_entry(indices.len(), Err(error))) {
+                    results[*index] = result;
+                }
+            }
+        }
     }
 
     async fn change_visibility(&self, changes: &[(&Receipt, Duration)]) -> Vec<Result<()>> {
@@ -101,14 +154,33 @@ impl SqsQueue {
 #[async_trait]
 impl Queue for SqsQueue {
     async fn put(&self, envelope: &Envelope) -> Result<()> {
-        let body = BASE64_STANDARD.encode(envelope.encode());
-        if body.len() > self.message_bytes_max {
-            return Err(QueueError::TooBig { bytes: body.len(), max: self.message_bytes_max });
+        self.send(self.outgoing(0, envelope)?).await
+    }
+
+    async fn put_all(&self, envelopes: &[Envelope]) -> Vec<Result<()>> {
+        // Each counts as failed until SQS says of it that it was taken.
+        let mut results: Vec<Result<()>> = envelopes.iter().map(|_| Err(not_named())).collect();
+        let mut batch = Batch::default();
+        for (index, envelope) in envelopes.iter().enumerate() {
+            let message = match self.outgoing(index, envelope) {
+                Ok(message) => message,
+                Err(error) => {
+                    results[index] = Err(error);
+                    continue;
+                }
+            };
+            if batch.messages.len() == BATCH_MAX || batch.bytes + message.body.len() > self.message_bytes_max {
+                self.send_batch(std::mem::take(&mut batch), &mut results).await;
+            }
+            batch.bytes += message.body.len();
+            batch.messages.push(message);
         }
-        // On a standard queue a group makes it a fair queue: SQS delays who floods it, and not the others.
-        let group = Some(envelope.facts.group.clone()).filter(|group| !group.is_empty());
-        let message = self.client.send_message().queue_url(&self.url).message_body(body).set_message_group_id(group);
-        message.send().await.map(drop).map_err(queue_error)
+        self.send_batch(batch, &mut results).await;
+        results
+    }
+
+    fn put_pace(&self) -> PutPace {
+        PutPace { messages_max: BATCH_MAX, calls_max: PUTS_SIDE_BY_SIDE }
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
@@ -222,6 +294,38 @@ fn receives_max(redrive_policy: &str) -> Option<u32> {
     receives.as_u64().or_else(|| receives.as_str()?.parse().ok()).and_then(|receives| u32::try_from(receives).ok())
 }
 
+/// A message on its way to SQS.
+struct Outgoing {
+    /// Its place among those that are put together.
+    index: usize,
+    body: String,
+    group: Option<String>,
+}
+
+/// What goes in one call: at most [`BATCH_MAX`] messages, and of all together no more bytes than of one alone.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<Outgoing>,
+    bytes: usize,
+}
+
+/// What came of each message of a batch. Only one that the answer names as taken was taken.
+fn per_put(indices: &[usize], taken: &[&str], failed: &[BatchResultErrorEntry]) -> Vec<Result<()>> {
+    let of = |index: &usize| {
+        let id = index.to_string();
+        match failed.iter().find(|entry| entry.id() == id) {
+            Some(entry) => Err(entry_error(entry)),
+            None if taken.contains(&id.as_str()) => Ok(()),
+            None => Err(not_named()),
+        }
+    };
+    indices.iter().map(of).collect()
+}
+
+fn not_named() -> QueueError {
+    QueueError::Unavailable("the answer to a batch does not name this message".into())
+}
+
 /// One result per entry of a batch call: an answer may fail some entries and do the others.
 fn per_entry(count: usize, answer: Result<Vec<BatchResultErrorEntry>>) -> Vec<Result<()>> {
     match answer {
@@ -290,6 +394,15 @@ mod tests {
         assert!(results[0].is_ok());
         assert!(matches!(results[1], Err(QueueError::Unavailable(_))));
         assert!(matches!(results[2], Err(QueueError::StaleReceipt)));
+    }
+
+    #[test]
+    fn of_a_batch_only_what_the_answer_names_as_taken_was_put() {
+        let failed = BatchResultErrorEntry::builder().id("4").sender_fault(false).code("InternalError").build().expect("complete");
+        let results = per_put(&[3, 4, 5], &["3"], &[failed]);
+        assert!(results[0].is_ok());
+        assert!(matches!(&results[1], Err(QueueError::Unavailable(text)) if text.starts_with("InternalError")));
+        assert!(matches!(&results[2], Err(QueueError::Unavailable(text)) if text.contains("does not name")));
     }
 
     #[test]

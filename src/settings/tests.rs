@@ -114,6 +114,8 @@ fn an_error_names_file_line_key_and_what_was_expected() {
         ("# mode = \"on\"", "mode = \"maybe\"", vec!["`maybe`", "`off`"]),
         ("# spf_only = \"small\"", "spf_only = \"half\"", vec!["`half`", "`full`"]),
         ("# visibility_s = 120", "visibility_s = 0", vec!["expected seconds from 2"]),
+        ("# lmtp = []", "lmtp = [\"tcp:192.0.2.1:24\"]", vec!["not a loopback address"]),
+        ("# lmtp = []", "lmtp = [\"/run/lmtp.sock\"]", vec!["\"unix:PATH\""]),
     ] {
         let text = error(&EXAMPLE.replace(from, to));
         assert!(text.contains("replyfleet.toml: "), "{text}");
@@ -132,6 +134,8 @@ fn values_that_do_not_fit_together_are_refused_with_the_key() {
         ("host = \"127.0.0.1\"", "host = \"relay.example.com\"", "send.SMTP.tls"),
         ("bucket = \"catalogue\"", "bucket = \"claim-check\"", "store.claim_check_bucket"),
         ("sqlite:/var/lib", "sqlite:lib", "absolute path"),
+        ("# lmtp = []", "lmtp = [\"unix:lmtp.sock\"]", "absolute path"),
+        ("# memory_bytes_max = 268435456", "memory_bytes_max = 50_000_000", "enqueuer.memory_bytes_max"),
         ("bounces@example.com\"", "bounces+x@example.com\"", "reply.bounce_address"),
     ] {
         let text = error(&EXAMPLE.replace(from, to));

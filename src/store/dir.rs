@@ -126,6 +126,7 @@ async fn blocking<T: Send + 'static>(object: &ObjectName, work: impl FnOnce() ->
         io::ErrorKind::NotFound => StoreError::Missing(object.clone()),
         io::ErrorKind::FileTooLarge => StoreError::TooBig(object.clone()),
         io::ErrorKind::PermissionDenied => StoreError::Refused(format!("{object}: {error}")),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(format!("{object}: {error}")),
         _ => StoreError::Unavailable(format!("{object}: {error}")),
     })
 }

@@ -1,7 +1,7 @@
 //! What a [`Queue`] promises.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     sync::Arc,
     time::{Duration, Instant},
@@ -84,6 +84,8 @@ contract! {
     what_is_set_for_the_queue_is_told,
     a_stale_receipt_holds_nothing,
     a_batch_gives_each_message_its_own_result,
+    messages_put_together_are_all_there,
+    nothing_put_together_is_no_error,
     depth_counts_what_waits_and_what_is_held,
     a_waiting_receive_returns_when_a_message_arrives,
     an_empty_queue_is_no_error,
@@ -319,6 +321,23 @@ async fn a_batch_gives_each_message_its_own_result(bed: &Bed) {
     assert_eq!(bed.queue.settle(&[]).await.len(), 0);
 }
 
+async fn messages_put_together_are_all_there(bed: &Bed) {
+    // More than one call of SQS takes, in number and in bytes.
+    let envelopes: Vec<_> = (0..23).map(|index| envelope(&format!("Q{index}"), &vec![index; if index % 5 == 0 { 60_000 } else { 100 }])).collect();
+    let results = bed.queue.put_all(&envelopes).await;
+    assert_eq!(results.len(), 23);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let mut received: Vec<_> = receive_all(&*bed.other, 23).await.iter().map(|delivery| Envelope::decode(&delivery.wire).expect("whole")).collect();
+    assert_nothing_comes(&*bed.other, Duration::ZERO).await;
+    let number = |envelope: &Envelope| envelope.facts.queue_id[1..].parse::<usize>().expect("a number");
+    received.sort_unstable_by_key(number);
+    assert!(received == envelopes, "the bytes differ");
+}
+
+async fn nothing_put_together_is_no_error(bed: &Bed) {
+    assert_eq!(bed.queue.put_all(&[]).await.len(), 0);
+}
+
 async fn depth_counts_what_waits_and_what_is_held(bed: &Bed) {
     let count = async || bed.other.depth().await.expect("depth");
     assert_eq!((count().await.visible, count().await.in_flight), (0, 0));
@@ -520,6 +539,21 @@ mod spool_only {
 
 mod sqs_only {
     use super::*;
+
+    #[tokio::test]
+    async fn of_messages_put_together_one_that_fails_fails_alone() {
+        let Some(bed) = super::sqs().await else { return };
+        let mut envelopes: Vec<_> = (0..12).map(|index| envelope(&format!("Q{index}"), b"x")).collect();
+        envelopes[7].mail = Mail::Inline(vec![0; MESSAGE_BYTES_MAX].into());
+        let results = bed.queue.put_all(&envelopes).await;
+        assert!(matches!(results[7], Err(QueueError::TooBig { .. })), "{:?}", results[7]);
+        let failed: Vec<usize> = (0..12).filter(|&index| results[index].is_err()).collect();
+        assert_eq!(failed, [7], "{results:?}");
+        let received = receive_all(&*bed.queue, 11).await;
+        let ids: HashSet<String> = received.iter().map(|delivery| Envelope::decode(&delivery.wire).expect("whole").facts.queue_id).collect();
+        assert!(ids.len() == 11 && !ids.contains("Q7"), "{ids:?}");
+        assert_nothing_comes(&*bed.queue, Duration::ZERO).await;
+    }
 
     #[tokio::test]
     async fn a_message_that_does_not_fit_is_too_big_and_not_sent() {

@@ -243,7 +243,7 @@ impl Responder {
             Ok(Fetched::Changed(mail, _)) => mail,
             Ok(Fetched::Unchanged) | Err(StoreError::Missing(_)) => return Err(gone_for_good(Park::MailMissing)),
             Err(StoreError::TooBig(_)) => return Err(Stop::Park(Park::MailDiffers)),
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => {
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Full(_) | StoreError::Refused(_))) => {
                 tracing::warn!(error = %error, "a mail cannot be fetched");
                 return Err(Stop::Retry(Wait::Store));
             }
