@@ -10,15 +10,20 @@
 #![forbid(unsafe_code)]
 
 pub mod handover;
+pub mod intake;
+pub mod lmtp;
+pub mod service;
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use replyfleet::{
     clock::UnixMillis,
     envelope::{CLAIM_CHECK_PREFIX, ClaimCheck, Envelope, Facts, Mail, group, mail_key, request_key},
     keyed::Secret,
     queue::{Queue, QueueError},
+    settings::EnqueuerSettings,
     store::{ObjectName, Store, StoreError},
 };
 
@@ -48,10 +53,24 @@ impl std::fmt::Debug for Handover {
     }
 }
 
+/// What takes envelopes for the queue: the queue itself, or the [`intake`](intake::Intake) before it.
+#[async_trait]
+pub trait Put: Send + Sync {
+    /// As [`Queue::put`].
+    async fn put(&self, envelope: &Envelope) -> replyfleet::queue::Result<()>;
+}
+
+#[async_trait]
+impl<Q: Queue + ?Sized> Put for Q {
+    async fn put(&self, envelope: &Envelope) -> replyfleet::queue::Result<()> {
+        Queue::put(self, envelope).await
+    }
+}
+
 /// Where enqueued mail goes.
-pub struct Destination<'a> {
-    /// The queue.
-    pub queue: &'a dyn Queue,
+pub struct Destination<'a, Q: Put + ?Sized = dyn Queue> {
+    /// The queue, or what stands before it.
+    pub queue: &'a Q,
     /// The store for mail too big for the queue.
     pub store: &'a dyn Store,
     /// The bucket in it.
@@ -96,6 +115,25 @@ pub fn facts(secret: &Secret, host: &str, handover: &Handover, arrived: UnixMill
     }
 }
 
+/// Whether Postfix gives out ids that it uses again. The request key is made from the id, and a person whose mail got a
+/// used one would be taken for a duplicate, in silence. A short id is hexadecimal; a long one has a `z` (postconf(5),
+/// enable_long_queue_ids).
+pub fn is_short(queue_id: &str) -> bool {
+    !queue_id.is_empty() && queue_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
+}
+
+/// The name of this MX, part of the request key: as set, else the machine's. Two MXs may give out the same queue id.
+///
+/// # Errors
+/// A sentence, if the system does not tell the name.
+pub fn host_name(settings: &EnqueuerSettings) -> Result<String, String> {
+    if let Some(host) = &settings.host {
+        return Ok(host.clone());
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(|error| format!("enqueuer.host: not set, and no host name: {error}"))?;
+    Ok(name.trim().to_owned())
+}
+
 /// Pauses between the tries of [`enqueue_patiently`]: a throttled call or a lost connection passes in seconds, while
 /// Postfix's own next try is minutes away. A call that hangs has its own time-out, and all of it the process's deadline.
 const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_600)];
@@ -105,7 +143,7 @@ const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_
 ///
 /// # Errors
 /// The last try's [`EnqueueError`].
-pub async fn enqueue_patiently(destination: &Destination<'_>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
+pub async fn enqueue_patiently<Q: Put + ?Sized>(destination: &Destination<'_, Q>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
     for pause in RETRY_PAUSES {
         match enqueue(destination, facts.clone(), mail.clone()).await {
             Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
@@ -118,7 +156,20 @@ pub async fn enqueue_patiently(destination: &Destination<'_>, facts: Facts, mail
 impl EnqueueError {
     /// Whether another try in a moment may go better.
     fn is_transient(&self) -> bool {
-        matches!(self, EnqueueError::Queue(QueueError::Unavailable(_)) | EnqueueError::Store(StoreError::Unavailable(_)))
+        let is_away = matches!(self, EnqueueError::Queue(QueueError::Unavailable(_)) | EnqueueError::Store(StoreError::Unavailable(_)));
+        is_away || self.is_full()
+    }
+
+    /// Whether a disk is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, EnqueueError::Queue(QueueError::Full(_)) | EnqueueError::Store(StoreError::Full(_)))
+    }
+
+    /// What goes wrong, without the service's own message, which stands in brackets and can name accounts: Postfix shows
+    /// our words to the sender if the mail expires. `replyfleet check` says all of it.
+    pub fn public(&self) -> String {
+        let text = self.to_string();
+        text.split(" (").next().unwrap_or_default().replace(|c: char| c.is_control(), " ")
     }
 }
 
@@ -126,7 +177,7 @@ impl EnqueueError {
 ///
 /// # Errors
 /// [`EnqueueError`]; the mail may or may not be on the queue then, and is to be delivered again.
-pub async fn enqueue(destination: &Destination<'_>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
+pub async fn enqueue<Q: Put + ?Sized>(destination: &Destination<'_, Q>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
     if mail.len() <= destination.inline_bytes_max {
         let envelope = Envelope { facts, mail: Mail::Inline(mail) };
         match destination.queue.put(&envelope).await {
@@ -142,7 +193,7 @@ pub async fn enqueue(destination: &Destination<'_>, facts: Facts, mail: Bytes) -
     }
 }
 
-async fn put_with_claim_check(destination: &Destination<'_>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
+async fn put_with_claim_check<Q: Put + ?Sized>(destination: &Destination<'_, Q>, facts: Facts, mail: Bytes) -> Result<(), EnqueueError> {
     // One object for each delivery: the recipient of a mail who is answered first must not take it from the others.
     let object =
         ObjectName::new(destination.claim_check_bucket, &format!("{CLAIM_CHECK_PREFIX}/{}", facts.request_key)).map_err(EnqueueError::Bucket)?;

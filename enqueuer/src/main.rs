@@ -1,12 +1,14 @@
-//! `replyfleet-enqueue`: run by Postfix's pipe(8) once for each mail and recipient.
+//! `replyfleet-enqueue`: run by Postfix's pipe(8) once for each mail and recipient; or, with `--lmtp`, a service for its
+//! lmtp(8).
 //!
-//! Reads the mail from standard input and the envelope from its arguments, puts both on the queue, and exits with 0
-//! after the queue has taken them durably, else with 75. [`handover`](replyfleet_enqueuer::handover) says why never
-//! with anything else.
+//! The pipe reads the mail from standard input and the envelope from its arguments, hands both to the service if one
+//! answers, else puts them on the queue itself, and exits with 0 after the queue has taken them durably, else with 75.
+//! [`handover`](replyfleet_enqueuer::handover) says why never with anything else.
+//! [`service`](replyfleet_enqueuer::service) is the other.
 
 #![forbid(unsafe_code)]
 
-use std::{io::Read, os::unix::process::parent_id, path::PathBuf};
+use std::{io::Read, os::unix::process::parent_id, path::PathBuf, process::ExitCode, time::Instant};
 
 use bytes::Bytes;
 use clap::Parser;
@@ -17,8 +19,11 @@ use replyfleet::{
     telemetry::chain,
 };
 use replyfleet_enqueuer::{
-    Destination, EnqueueError, Handover, enqueue_patiently, facts,
+    Destination, Handover, enqueue_patiently, facts,
     handover::{defer, delivered, promise_to_defer, watch_deadline},
+    host_name, is_short,
+    lmtp::client,
+    service,
 };
 
 /// Takes one mail from Postfix and puts it on the queue.
@@ -28,6 +33,9 @@ use replyfleet_enqueuer::{
 ///   argv=/usr/bin/replyfleet-enqueue --sender=${sender} --original-recipient=${original_recipient}
 ///     --client-address=${client_address} --client-hostname=${client_hostname} --client-helo=${client_helo}
 ///     --client-protocol=${client_protocol} --queue-id=${queue_id}
+///
+/// With --lmtp, and with --config alone beside it, it is a service that takes mail from Postfix's lmtp(8) at the sockets
+/// that enqueuer.lmtp names, or that systemd gives it.
 #[derive(Parser)]
 #[command(name = "replyfleet-enqueue", version, verbatim_doc_comment)]
 struct Arguments {
@@ -57,8 +65,33 @@ struct Arguments {
     queue_id: String,
 }
 
-fn main() {
-    let feeder = parent_id();
+/// The service's arguments.
+#[derive(Parser)]
+#[command(name = "replyfleet-enqueue", version)]
+struct ServiceArguments {
+    /// Take mail by LMTP until SIGTERM.
+    #[arg(long)]
+    lmtp: bool,
+    /// The file of settings.
+    #[arg(long, default_value = replyfleet::settings::DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    if is_service() {
+        return service::run(&ServiceArguments::parse().config);
+    }
+    pipe()
+}
+
+/// Postfix cannot ask for the service: what a stranger wrote stands behind a `=`, and pipe(8) sets its variable.
+fn is_service() -> bool {
+    std::env::args_os().skip(1).any(|argument| argument == "--lmtp") && !is_under_postfix()
+}
+
+/// One mail from pipe(8).
+fn pipe() -> ! {
+    let (start, feeder) = (Instant::now(), parent_id());
     help_for_people();
     promise_to_defer();
     let arguments = arguments();
@@ -74,19 +107,13 @@ fn main() {
     // One thread: a runtime with workers would cost more than the mail.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| defer(&format!("no runtime: {error}")));
-    match runtime.block_on(hand_over(arguments, &settings, mail)) {
+    match runtime.block_on(hand_over(arguments, &settings, mail, start)) {
         Ok(()) => delivered(),
         Err(why) => defer(&why),
     }
 }
 
-async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes) -> Result<(), String> {
-    let secret = settings.secret().map_err(|error| chain(&error))?;
-    let ground = Ground::open(settings, false).await.map_err(|error| chain(&error))?;
-    let host = match &settings.enqueuer.host {
-        Some(host) => host.clone(),
-        None => host_name()?,
-    };
+async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes, start: Instant) -> Result<(), String> {
     let handover = Handover {
         sender: arguments.sender,
         original_recipient: arguments.original_recipient,
@@ -96,6 +123,16 @@ async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes) -> Re
         client_protocol: arguments.client_protocol,
         queue_id: arguments.queue_id,
     };
+    if let Some(socket) = settings.enqueuer.unix_socket() {
+        // What is left then must do for the queue.
+        let limit = (settings.enqueuer.deadline_s.duration() / SERVICE_SHARE).saturating_sub(start.elapsed());
+        if client::hand_over(socket, &handover, &mail, limit).await {
+            return Ok(());
+        }
+    }
+    let secret = settings.secret().map_err(|error| chain(&error))?;
+    let ground = Ground::open(settings, false).await.map_err(|error| chain(&error))?;
+    let host = host_name(&settings.enqueuer)?;
     let destination = Destination {
         queue: ground.queue.as_ref(),
         store: ground.store.as_ref(),
@@ -103,8 +140,11 @@ async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes) -> Re
         inline_bytes_max: settings.queue.inline_bytes_max.get(),
     };
     let facts = facts(&secret, &host, &handover, UnixMillis::now());
-    enqueue_patiently(&destination, facts, mail).await.map_err(|error| public(&error))
+    enqueue_patiently(&destination, facts, mail).await.map_err(|error| error.public())
 }
+
+/// The service may take this part of the deadline to say that it has the mail.
+const SERVICE_SHARE: u32 = 2;
 
 /// Where the settings are wrong, without the reader's words, which can quote a value.
 fn unusable(error: &SettingsError) -> String {
@@ -116,13 +156,6 @@ fn unusable(error: &SettingsError) -> String {
         }
         _ => chain(error),
     }
-}
-
-/// What goes wrong, without the service's own message, which stands in brackets and can name accounts: Postfix shows our
-/// words to the sender if the mail expires. `replyfleet check` says all of it.
-fn public(error: &EnqueueError) -> String {
-    let text = error.to_string();
-    text.split(" (").next().unwrap_or_default().to_owned()
 }
 
 /// A person who asks for help gets it with status 0. Postfix cannot ask: it always gives more than one argument, and
@@ -138,13 +171,6 @@ fn help_for_people() {
 /// pipe(8) sets this in the environment of what it runs.
 fn is_under_postfix() -> bool {
     std::env::var_os("MAIL_CONFIG").is_some()
-}
-
-/// Whether Postfix gives out ids that it uses again. The request key is made from the id, and a person whose mail got a
-/// used one would be taken for a duplicate, in silence. A short id is hexadecimal; a long one has a `z` (postconf(5),
-/// enable_long_queue_ids).
-fn is_short(queue_id: &str) -> bool {
-    !queue_id.is_empty() && queue_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
 }
 
 /// Reads the arguments; bytes that are not UTF-8 become U+FFFD: such an address cannot be answered, but its mail is kept.
@@ -189,10 +215,4 @@ fn is_dying(process: u32) -> bool {
     // Behind the name, which may hold anything: state, parent, group, session, terminal, its group, flags.
     let flags = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(6)?.parse::<u32>().ok());
     flags.is_some_and(|flags| flags & PF_EXITING != 0)
-}
-
-/// The machine's name, part of the request key: two MXs may give out the same queue id.
-fn host_name() -> Result<String, String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(|error| format!("enqueuer.host: not set, and no host name: {error}"))?;
-    Ok(name.trim().to_owned())
 }
