@@ -26,6 +26,7 @@ use std::{
 
 pub use fleet::{ATTACHMENTS, TWO_REPLIES, attachments};
 pub use mail::{CLIENT, Mail, Reply, SENDER, date};
+pub use postfix::SERVICES;
 pub use process::Process;
 
 use crate::{NoWorld, ministack, program, skipped, wait_for};

@@ -6,7 +6,7 @@ use super::{Backing, Plan, SOON, USER, World, give_to};
 use crate::wait_for;
 
 /// Postfix's own daemons: type, private, unprivileged, chroot, wake-up, limit, program. None is chrooted: the folder is not prepared for it.
-const SERVICES: &str = "
+pub const SERVICES: &str = "
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
