@@ -18,8 +18,6 @@ pub(crate) const WORKERS: usize = 3;
 const RESTART_AFTER: Duration = Duration::from_millis(500);
 /// How often it is looked whether one has died.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long the end of all of them may take.
-const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 struct Slot {
     name: String,
@@ -68,26 +66,16 @@ impl Fleet {
         child.is_some_and(|child| kill(signal, &child.id().to_string()))
     }
 
-    /// Stops all of them in good order, and returns how often one had to be started again before.
+    /// Kills all of them, and returns how often one had to be started again before. In good order it would take a long poll;
+    /// and whoever has nothing in hand has nothing to put in order.
     pub(crate) fn stop(&self) -> usize {
         self.is_stopping.store(true, Ordering::Relaxed);
         if let Some(keeper) = self.keeper.lock().unwrap().take() {
             keeper.join().expect("the keeper is well");
         }
-        let mut slots = self.slots.lock().unwrap();
-        for child in slots.iter().filter_map(|slot| slot.child.as_ref()) {
-            kill("TERM", &child.id().to_string());
-        }
-        let deadline = Instant::now() + STOP_LIMIT;
-        for slot in slots.iter_mut() {
-            let Some(child) = &mut slot.child else { continue };
-            while child.try_wait().expect("wait").is_none() {
-                if Instant::now() > deadline {
-                    println!("{} does not stop; it is killed", slot.name);
-                    let _ = child.kill();
-                }
-                std::thread::park_timeout(LOOK_EVERY);
-            }
+        for child in self.slots.lock().unwrap().iter_mut().filter_map(|slot| slot.child.as_mut()) {
+            child.kill().expect("it can be killed");
+            child.wait().expect("it ends");
         }
         self.restarts.load(Ordering::Relaxed)
     }

@@ -77,9 +77,9 @@ pub(crate) struct Arguments {
     /// Only prints the schedule.
     #[arg(long)]
     dry_run: bool,
-    /// Already in namespaces of its own.
+    /// Already in namespaces of its own, with this seed.
     #[arg(long, hide = true)]
-    inside: bool,
+    inside: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,11 +103,11 @@ pub(crate) enum Queue {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let seed = arguments.seed.unwrap_or_else(|| {
+    let seed = arguments.inside.or(arguments.seed).unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         now.subsec_nanos().into()
     });
-    if !arguments.inside && !arguments.dry_run {
+    if arguments.inside.is_none() && !arguments.dry_run {
         println!("seed {seed}");
         return enter(seed);
     }
@@ -131,7 +131,7 @@ fn enter(seed: u64) -> ExitCode {
         .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"])
         .arg(program)
         .args(std::env::args_os().skip(1))
-        .args(["--inside", "--seed", &seed.to_string()])
+        .args(["--inside", &seed.to_string()])
         .status()
         .expect("unshare starts");
     // By a signal: whoever ended it knows.
