@@ -92,7 +92,7 @@ fn signatures(request: &Request, body: &[u8]) -> (String, String) {
     (hex(&mac(&key, &to_sign)), signature)
 }
 
-fn reply(head: &str, segments: Vec<Bytes>) -> Reply {
+pub(super) fn reply(head: &str, segments: Vec<Bytes>) -> Reply {
     let body = Body::new(String::new(), segments.into_iter().map(|lines| Arc::new(Segment::new(lines))).collect());
     let rcpt_to = "a@example.org".into();
     Reply { id: "0a1b.1".into(), mail_from: "bounces+t@example.com".into(), rcpt_to, head: head.into(), body: Arc::new(body) }
