@@ -12,6 +12,7 @@ mod enqueuer;
 mod provider;
 mod send;
 mod signing;
+mod termination;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -23,8 +24,9 @@ pub use authentication::{AuthenticationMode, AuthenticationSettings, Trust};
 pub use dns::{DmarcPolicy, DnsSettings, MtaStsMode};
 pub use enqueuer::{EnqueuerSettings, LmtpAddress};
 pub use provider::{ProviderSettings, Rate, RateSettings};
-pub use send::{RouteSettings, RouteTls, SendSettings, SenderSettings, SesSettings, SmtpSettings, SmtpTls};
+pub use send::{RouteSettings, RouteTls, SendMethodName, SendSettings, SenderSettings, SesSettings, SmtpSettings, SmtpTls};
 pub use signing::{Day, KeyMaterial, KeySource, SigningKeySettings, SigningSettings};
+pub use termination::TerminationSettings;
 pub use value::{Count, QueueUrl, Redacted, Seconds, StoreUrl};
 
 use crate::keyed::{Secret, SecretError};
@@ -139,6 +141,9 @@ pub struct Settings {
     /// What `replyfleet dns` prints and checks.
     #[serde(default)]
     pub dns: DnsSettings,
+    /// What happens when the machine's Auto Scaling group ends it.
+    #[serde(default)]
+    pub termination: TerminationSettings,
     #[serde(skip)]
     secret_key: Option<Redacted>,
 }
@@ -248,6 +253,8 @@ pub struct AwsSettings {
     pub endpoint_url: Option<String>,
     /// A PEM file with the only certificate authorities to trust for AWS; else the system's.
     pub trusted_roots_file: Option<PathBuf>,
+    /// Another place of the instance's metadata service (IMDSv2), for tests; the credentials' own is not changed by it.
+    pub imds_endpoint_url: Option<String>,
 }
 
 /// The worker.
@@ -262,6 +269,9 @@ pub struct WorkerSettings {
     /// How long messages in hand may take after SIGTERM.
     #[serde(default = "default_stop_timeout")]
     pub stop_timeout_s: Seconds<1, 3_600>,
+    /// How often something that is away is asked whether it is back.
+    #[serde(default = "default_probe")]
+    pub probe_s: Seconds<1, 3_600>,
     /// A message that was received more often is parked.
     #[serde(default = "default_receives_max")]
     pub receives_max: Count<1, 1_000>,
@@ -271,6 +281,9 @@ fn default_slots() -> Count<1, 1_000> {
     Count::new(32)
 }
 fn default_stop_timeout() -> Seconds<1, 3_600> {
+    Seconds::new(60)
+}
+fn default_probe() -> Seconds<1, 3_600> {
     Seconds::new(60)
 }
 fn default_receives_max() -> Count<1, 1_000> {
@@ -444,6 +457,9 @@ impl Settings {
                 return fault(&format!("send.{method}.{key}"), &text);
             }
         }
+        if let Some((key, text)) = self.send.fault() {
+            return fault(&key, &text);
+        }
         let bounce = self.reply.bounce_address.split_once('@');
         if !bounce.is_some_and(|(local, domain)| !local.is_empty() && !local.contains('+') && domain.contains('.')) {
             return fault("reply.bounce_address", "must be an address LOCAL@DOMAIN without '+'");
@@ -466,7 +482,7 @@ impl Settings {
         paths.extend(database.map(|file| ("database.url".to_owned(), Path::new(file))));
         for (method, sender) in self.send.each() {
             match sender {
-                SenderSettings::Maildir { dir } => paths.push((format!("send.{method}.dir"), dir)),
+                SenderSettings::Maildir { dir, .. } => paths.push((format!("send.{method}.dir"), dir)),
                 SenderSettings::Smtp(smtp) => {
                     let roots = smtp
                         .routes

@@ -119,7 +119,7 @@ impl Desk {
         let translation = language::choose(response, &self.asked, &self.request);
         let provider = self.composer.providers().of(&domain, &hosts);
         let bytes_max = senders.get(&response.send_method).and_then(|sender| sender.message_bytes_max(&self.to));
-        let body = match self.composer.body((response, translation), provider, bytes_max).await {
+        let body = match self.composer.body((response, translation), provider, bytes_max, response.send_method).await {
             Ok(body) => body,
             Err(Hindrance::Store) => return Err("an attachment cannot be had: see `replyfleet check`".into()),
             Err(Hindrance::TooBig) if self.responses().iter().any(|other| other.attachments.is_empty()) => {
@@ -128,7 +128,7 @@ impl Desk {
             Err(Hindrance::TooBig) => self.composer.text(response, translation),
         };
         let recipient = Recipient { to: &self.to, asked: &self.asked, request: &self.request, request_key: &self.request_key };
-        Ok(self.composer.compose(&recipient, index, (response, translation), body, SystemClock.now()))
+        Ok(self.composer.compose(&recipient, index, (response, translation), body, response.send_method, SystemClock.now()))
     }
 }
 

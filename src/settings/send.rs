@@ -30,7 +30,41 @@ pub enum SenderSettings {
     Maildir {
         /// The Maildir, made where it is missing.
         dir: PathBuf,
+        /// By which other sender its replies leave while this one is away.
+        #[serde(default)]
+        fallback: Option<SendMethodName>,
     },
+}
+
+/// A sender's name in the settings, as a catalogue's `send_method` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs)]
+pub enum SendMethodName {
+    #[serde(rename = "SES")]
+    Ses,
+    #[serde(rename = "SMTP")]
+    Smtp,
+}
+
+impl SendMethodName {
+    /// The name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ses => "SES",
+            Self::Smtp => "SMTP",
+        }
+    }
+}
+
+impl SenderSettings {
+    /// By which other sender its replies leave while this one is away, if they may.
+    pub fn fallback(&self) -> Option<SendMethodName> {
+        match self {
+            Self::Ses(ses) => ses.fallback,
+            Self::Smtp(smtp) => smtp.fallback,
+            Self::Maildir { fallback, .. } => *fallback,
+        }
+    }
 }
 
 /// Amazon SES v2.
@@ -50,6 +84,8 @@ pub struct SesSettings {
     pub message_bytes_max: Count<1_024, 1_073_741_824>,
     /// How long sending one mail may take in all.
     pub timeout_s: Seconds<1, 600>,
+    /// By which other sender its replies leave while SES is away.
+    pub fallback: Option<SendMethodName>,
 }
 
 impl Default for SesSettings {
@@ -62,6 +98,7 @@ impl Default for SesSettings {
             rate: None,
             message_bytes_max: Count::new(40_000_000),
             timeout_s: Seconds::new(60),
+            fallback: None,
         }
     }
 }
@@ -94,6 +131,8 @@ pub struct SmtpSettings {
     pub rate: Option<Rate>,
     /// The largest mail, encoded and with its header, in bytes, where that is less than what it says itself (SIZE, RFC 1870).
     pub message_bytes_max: Option<Count<1_024, 1_073_741_824>>,
+    /// By which other sender its replies leave while the relay is away.
+    pub fallback: Option<SendMethodName>,
     /// Other ways, or none, for the recipients of some domains.
     #[serde(default)]
     pub routes: Vec<RouteSettings>,
@@ -200,5 +239,18 @@ impl SendSettings {
     /// The senders that are set, by the word of their method.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, &SenderSettings)> {
         [("SES", &self.ses), ("SMTP", &self.smtp)].into_iter().filter_map(|(method, sender)| Some((method, sender.as_ref()?)))
+    }
+
+    /// The key of what is wrong with a fallback, and what.
+    pub(super) fn fault(&self) -> Option<(String, String)> {
+        self.each().find_map(|(method, sender)| {
+            let other = sender.fallback()?.word();
+            let text = match self.each().find(|(name, _)| *name == other) {
+                Some(_) if other == method => "is the sender itself; name the other one",
+                Some(_) => return None,
+                None => "has no settings; set [send.SES] and [send.SMTP], or leave the fallback out",
+            };
+            Some((format!("send.{method}.fallback"), format!("{other} {text}")))
+        })
     }
 }

@@ -79,6 +79,7 @@ fn the_example_documents_every_key_with_its_default() {
         "providers",
         "rates",
         "dns",
+        "termination",
     ] {
         let broken = match section {
             "" => format!("no_such_key = 1\n{EXAMPLE}"),
@@ -137,6 +138,7 @@ fn values_that_do_not_fit_together_are_refused_with_the_key() {
         ("# lmtp = []", "lmtp = [\"unix:lmtp.sock\"]", "absolute path"),
         ("# memory_bytes_max = 268435456", "memory_bytes_max = 50_000_000", "enqueuer.memory_bytes_max"),
         ("bounces@example.com\"", "bounces+x@example.com\"", "reply.bounce_address"),
+        ("# fallback = \"SMTP\"", "fallback = \"SES\"", "send.SES.fallback: SES is the sender itself"),
     ] {
         let text = error(&EXAMPLE.replace(from, to));
         assert!(text.contains(wanted) && text.starts_with("replyfleet.toml: line "), "{wanted}: {text}");

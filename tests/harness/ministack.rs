@@ -149,7 +149,7 @@ impl Drop for Ministack {
 /// Without the credentials that cargo gives the tests.
 pub async fn load_aws(endpoint: String) -> Aws {
     assert!(std::env::var_os("AWS_ACCESS_KEY_ID").is_some(), "no test credentials; run the tests by cargo, which sets them (tests/build.rs)");
-    let settings = AwsSettings { region: Some(REGION.into()), endpoint_url: Some(endpoint), trusted_roots_file: None };
+    let settings = AwsSettings { region: Some(REGION.into()), endpoint_url: Some(endpoint), ..AwsSettings::default() };
     Aws::load(&settings).await.expect("AWS configuration")
 }
 

@@ -98,6 +98,11 @@ impl Authenticator {
         within(self.deadline(), hosts::mail_hosts(&self.shared.dns, domain)).await.unwrap_or(Err(DomainFault::Temporary))
     }
 
+    /// Whether the name server answers now, whatever it says of `domain`; the cache is not asked.
+    pub async fn is_dns_there(&self, domain: &str) -> bool {
+        within(self.deadline(), self.shared.dns.is_there(domain)).await.unwrap_or(false)
+    }
+
     /// Whether the client of a mail may send for its MAIL FROM, else for its HELO (RFC 7208).
     pub async fn spf(&self, facts: &Facts) -> SpfResult {
         self.spf_until(facts, self.deadline()).await.1

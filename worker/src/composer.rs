@@ -90,7 +90,7 @@ impl Composer {
     }
 
     /// The body of `response` in the language of `translation`, with its files for a customer of `provider`, if it is not
-    /// larger than `message_bytes_max` and than the provider takes.
+    /// larger than `message_bytes_max` and than the provider takes. It leaves by the sender of `method`.
     ///
     /// # Errors
     /// See [`Hindrance`].
@@ -99,6 +99,7 @@ impl Composer {
         (response, translation): (&Response, Option<&Translation>),
         provider: Option<&ProviderSettings>,
         message_bytes_max: Option<usize>,
+        method: SendMethod,
     ) -> Result<Arc<Body>, Hindrance> {
         let rename = provider.map_or(&AS_IT_IS, |provider| &provider.rename);
         let mut files = Vec::with_capacity(response.attachments.len());
@@ -119,7 +120,7 @@ impl Composer {
         if is_too_big(file_bytes) {
             return Err(Hindrance::TooBig);
         }
-        let is_base64_needed = self.by_ses.contains(&response.send_method);
+        let is_base64_needed = self.by_ses.contains(&method);
         let body = self.bodies.with_files((response, translation), &files, is_base64_needed).await;
         if is_too_big(body.len()) { Err(Hindrance::TooBig) } else { Ok(body) }
     }
@@ -129,16 +130,17 @@ impl Composer {
         self.bodies.text((response, translation))
     }
 
-    /// The reply number `index` to `recipient` with `body`, signed if what leaves by the response's sender is.
+    /// The reply number `index` to `recipient` with `body`, signed if what leaves by the sender of `method` is.
     pub fn compose(
         &self,
         recipient: &Recipient<'_>,
         index: usize,
         what: (&Response, Option<&Translation>),
         body: Arc<Body>,
+        method: SendMethod,
         now: UnixMillis,
     ) -> Reply {
-        let signature = self.signed.get(&what.0.send_method);
+        let signature = self.signed.get(&method);
         compose(&self.letterhead, recipient, index, what, body, now, |domain, head, body| match signature {
             None => Vec::new(),
             Some(Signature::Whole) => self.signer.sign(domain, head, body.hash(), now),

@@ -5,7 +5,9 @@
 //!   buffer while its lease runs.
 //! * A panic in one message is caught here, counted, and parks that message.
 //! * On stop, the receive in flight is awaited: dropped, it could hide its messages for a whole time-out. What it
-//!   brings is released at once; what is in hand is finished.
+//!   brings is released at once; what is in hand is finished, or given back when the time for it is over, unless it is
+//!   just being sent.
+//! * While nothing could be answered, nothing is received ([`crate::breaker`]).
 
 use std::{
     panic::AssertUnwindSafe,
@@ -13,20 +15,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use replyfleet::{
     clock::Clock,
     envelope::{Envelope, Mail},
     queue::{BATCH_MAX, Delivery, Queue},
+    store::Store,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::{
+    breaker::{Admission, Breakers},
+    catalogue::SendMethod,
     lease::{Hold, Leases},
     metrics::{Metrics, Story},
     outcome::{Outcome, Park, Wait},
     pace::Pace,
-    respond::{Account, Responder},
+    pulse::Pulse,
+    respond::Account,
     settle::{Ended, Settler},
 };
 
@@ -36,12 +43,34 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
 /// How long nothing is received while too much waits for its turn.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
+/// How often it is looked whether something can be answered again.
+const AWAY_PAUSE: Duration = Duration::from_secs(1);
+/// How long giving back may take at the end.
+const RELEASE_TIME: Duration = Duration::from_secs(5);
+/// The longest that all slots may be taken: several replies, each with the longest time that the settings allow.
+const SLOT_WAIT_MAX: Duration = Duration::from_secs(1_800);
+/// How much longer than it says a step of the loop may take before the loop counts as stuck.
+const STEP_GRACE: Duration = Duration::from_secs(60);
+
+/// Who answers deliveries: the responder, but for tests.
+#[async_trait]
+pub(crate) trait Respond: Send + Sync {
+    /// Answers a delivery, or finds out why not. `envelope` is the delivery's, if it could be read, and `hold` its lease.
+    /// `account` is where what the log tells is left.
+    async fn respond(&self, delivery: &Delivery, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Outcome;
+
+    /// The ways by which replies may leave now ([`crate::breaker::ways`]).
+    fn ways(&self) -> Vec<Vec<SendMethod>>;
+}
 
 /// What the loop works with.
 pub(crate) struct Drain {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) pace: Arc<Pace>,
-    pub(crate) responder: Arc<Responder>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) responder: Arc<dyn Respond>,
+    pub(crate) breakers: Arc<Breakers>,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) slots: usize,
@@ -50,21 +79,36 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Runs until `stop` turns true and the messages in hand are finished. Returns whether they all were.
+    /// Runs until `stop` turns true and the messages in hand are finished or given back. Returns whether they all were.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) -> bool {
         let slots = Arc::new(Semaphore::new(self.slots));
-        let leases = Arc::new(Leases::default());
+        let leases = Arc::new(Leases::new(self.queue.visibility()));
         let keeper = tokio::spawn(Arc::clone(&leases).keep(Arc::clone(&self.queue)));
         let (ended, ended_receiver) = mpsc::channel(self.slots);
-        let settler = tokio::spawn(Settler::new(Arc::clone(&self.queue), Arc::clone(&self.responder.store)).run(ended_receiver));
+        let settler = tokio::spawn(Settler::new(Arc::clone(&self.queue), Arc::clone(&self.store)).run(ended_receiver));
         let this = Arc::new(self);
+        let (hurry, is_hurried) = watch::channel(false);
+        let last_call = tokio::spawn(last_call(stop.clone(), this.stop_timeout, hurry));
 
         let mut back_off = BACK_OFF_MIN;
         while !*stop.borrow() {
-            let Some(free) = free_slots(&slots, &mut stop).await else { break };
+            this.pulse.beat(SLOT_WAIT_MAX);
+            let Some(mut free) = free_slots(&slots, &mut stop).await else { break };
+            this.pulse.beat(this.long_poll + BACK_OFF_MAX + STEP_GRACE);
+            let mut first = match this.breakers.admit(|| this.responder.ways()) {
+                Admission::All => None,
+                Admission::One(permit) => Some(permit),
+                Admission::Nobody => {
+                    this.pause(AWAY_PAUSE, &mut stop).await;
+                    continue;
+                }
+            };
+            if first.is_some() {
+                free.truncate(1);
+            }
             if this.pace.is_full(Instant::now()) {
                 tracing::warn!("so many replies wait for their turn that nothing more is received for now");
-                let _ = tokio::time::timeout(FULL_PAUSE, stop.wait_for(|stop| *stop)).await;
+                this.pause(FULL_PAUSE, &mut stop).await;
                 continue;
             }
             let received = this.queue.receive(free.len(), this.long_poll).await;
@@ -74,20 +118,30 @@ impl Drain {
                     let is_stopping = *stop.borrow();
                     for (delivery, slot) in deliveries.into_iter().zip(free) {
                         let hold = leases.hold(&delivery.receipt);
-                        tokio::spawn(Arc::clone(&this).work(delivery, hold, slot, ended.clone(), is_stopping));
+                        let work = Arc::clone(&this).work(delivery, hold, slot, ended.clone(), is_stopping, is_hurried.clone());
+                        let first = first.take();
+                        tokio::spawn(async move {
+                            work.await;
+                            drop(first); // the next one may be received
+                        });
                     }
                 }
                 Err(error) => {
                     // Once per try, and the tries get rarer.
                     tracing::error!(error = %error, next_try_s = back_off.as_secs(), "the queue cannot be read");
-                    let _ = tokio::time::timeout(back_off, stop.wait_for(|stop| *stop)).await;
+                    this.pause(back_off, &mut stop).await;
                     back_off = (back_off * 2).min(BACK_OFF_MAX);
                 }
             }
         }
+        this.pulse.beat(this.stop_timeout + RELEASE_TIME + STEP_GRACE);
         drop(ended);
         let all = u32::try_from(this.slots).unwrap_or(u32::MAX);
-        let is_finished = tokio::time::timeout(this.stop_timeout, slots.acquire_many(all)).await.is_ok();
+        let is_finished = tokio::select! {
+            biased;
+            all = slots.acquire_many(all) => all.is_ok(),
+            _ = last_call => false,
+        };
         if is_finished {
             let _ = settler.await; // it ends when the last message's sender is dropped
         } else {
@@ -97,8 +151,24 @@ impl Drain {
         is_finished
     }
 
+    /// Waits, but not when it is time to stop.
+    async fn pause(&self, time: Duration, stop: &mut watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.breakers.timer().sleep(time) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
     /// One message, from its receipt to the settler.
-    async fn work(self: Arc<Self>, delivery: Delivery, hold: Hold, slot: OwnedSemaphorePermit, ended: mpsc::Sender<Ended>, is_stopping: bool) {
+    async fn work(
+        self: Arc<Self>,
+        delivery: Delivery,
+        hold: Hold,
+        slot: OwnedSemaphorePermit,
+        ended: mpsc::Sender<Ended>,
+        is_stopping: bool,
+        mut is_hurried: watch::Receiver<bool>,
+    ) {
         let start = Instant::now();
         let envelope = match Envelope::decode(&delivery.wire) {
             Ok(envelope) => Some(envelope),
@@ -110,10 +180,23 @@ impl Drain {
         let mut account = Account::default();
         let outcome = if is_stopping {
             Outcome::Retry(Wait::Stopping)
+        } else if let Some(wait) = self.breakers.blocking(|| self.responder.ways()) {
+            Outcome::Retry(wait)
         } else {
-            let respond = self.responder.respond(&delivery, envelope.as_ref(), &mut account);
-            AssertUnwindSafe(respond).catch_unwind().await.unwrap_or(Outcome::Parked(Park::Panicked))
+            let respond = AssertUnwindSafe(self.responder.respond(&delivery, envelope.as_ref(), &hold, &mut account)).catch_unwind();
+            tokio::pin!(respond);
+            let answered = tokio::select! {
+                biased;
+                answered = &mut respond => answered,
+                () = hurried(&mut is_hurried) => match hold.is_sending() {
+                    true => respond.await,
+                    false => Ok(Outcome::Retry(Wait::Stopping)),
+                },
+            };
+            answered.unwrap_or(Outcome::Parked(Park::Panicked))
         };
+        let request_key = envelope.as_ref().map(|envelope| envelope.facts.request_key.as_str()).unwrap_or_default();
+        self.breakers.learn(&outcome, request_key, !account.proof.is_empty());
         let row = outcome.row(account.tries.unwrap_or(delivery.receive_count));
         let story = Story {
             facts: envelope.as_ref().map(|envelope| &envelope.facts),
@@ -130,6 +213,19 @@ impl Drain {
         // An error means that the settler has gone: the lease runs out and the message comes again.
         let _ = ended.send(Ended { delivery, settlement: row.settlement, claim, hold, slot }).await;
     }
+}
+
+/// Ends when the time for what is in hand is over.
+async fn hurried(is_hurried: &mut watch::Receiver<bool>) {
+    let _ = is_hurried.wait_for(|is_hurried| *is_hurried).await; // an error means that all is over
+}
+
+/// Says when the time for what is in hand is over, and ends when the time for giving back is.
+async fn last_call(mut stop: watch::Receiver<bool>, stop_timeout: Duration, hurry: watch::Sender<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await; // an error means that nobody can stop us any more
+    tokio::time::sleep(stop_timeout).await;
+    hurry.send_replace(true);
+    tokio::time::sleep(RELEASE_TIME).await;
 }
 
 /// Waits for a free slot and takes up to ten; `None` when it is time to stop.

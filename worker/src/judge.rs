@@ -169,6 +169,14 @@ impl Judge {
         }
     }
 
+    /// Whether the name server answers now, whatever it says of `domain`; the cache is not asked. True where none is needed.
+    pub async fn is_dns_there(&self, domain: &str) -> bool {
+        match &self.authenticator {
+            Some(authenticator) => authenticator.is_dns_there(domain).await,
+            None => true,
+        }
+    }
+
     /// Judges, and stops at the first rule that ends the way; that end, if there is one, is told beside what was found out
     /// until then.
     pub async fn judge(&self, hearing: &Hearing<'_>, ledger: Option<&Ledger>) -> (Judgement, Option<End>) {

@@ -84,6 +84,17 @@ pub enum LedgerError {
     Random,
 }
 
+impl LedgerError {
+    /// Whether it may pass by itself: the database is away, or does not answer. Else someone must change something first.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            LedgerError::Database(error) => !database::is_refusal(error),
+            LedgerError::TimedOut | LedgerError::Undone => true,
+            LedgerError::Schema(_) | LedgerError::Behind(_) | LedgerError::Url(_) | LedgerError::ExemptDomain(_) | LedgerError::Random => false,
+        }
+    }
+}
+
 /// The ledger, in a database that all workers share.
 #[derive(Clone)]
 pub struct Ledger {
@@ -161,6 +172,14 @@ impl Ledger {
     /// [`LedgerError`]: it is not there, does not answer, or a newer program has changed it.
     pub async fn look(url: &str) -> Result<usize, LedgerError> {
         migration::pending(&database::connect(url, Access::Read).await?).await
+    }
+
+    /// Whether the database answers: a cheap read, for who waits for it to come back.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        self.switches().await.map(drop)
     }
 
     /// What is known of a request; `None` if it was never admitted or refused here.

@@ -6,9 +6,12 @@
 
 pub mod crypto;
 
+mod breaker;
 mod drain;
 mod lease;
+pub mod pulse;
 mod queue_age;
+mod timer;
 mod respond;
 
 pub mod request;
@@ -44,5 +47,9 @@ mod settle;
 pub mod metrics;
 mod upkeep;
 mod worker;
+
+pub mod lifecycle;
+pub mod startup;
+pub mod supervisor;
 
 pub use worker::{OpenError, Worker, catalogue_object};

@@ -47,8 +47,20 @@ pub struct Switched {
     pub is_shedding: bool,
 }
 
+/// Something that is away, as an alarm shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenBreaker {
+    /// `ledger`, `dns`, `store`, `send.SES` or `send.SMTP`.
+    pub name: &'static str,
+    /// A word for why: `no_answer`, `refused`, `paused`, `suspended`, `quota`.
+    pub reason: &'static str,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
 /// Counts, gauges, and the feed.
 pub struct Metrics {
+    breakers: Mutex<BTreeMap<&'static str, OpenBreaker>>,
     switched: Mutex<Switched>,
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     feed: broadcast::Sender<Ended>,
@@ -56,7 +68,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { switched: Mutex::default(), counts: Mutex::default(), feed: broadcast::Sender::new(FEED_LINES_MAX) }
+        Self { breakers: Mutex::default(), switched: Mutex::default(), counts: Mutex::default(), feed: broadcast::Sender::new(FEED_LINES_MAX) }
     }
 }
 
@@ -120,6 +132,22 @@ impl Metrics {
             None => tracing::debug!(request, reply = index, method, send_time_ms, "a reply was accepted"),
             Some(error) => tracing::warn!(request, reply = index, method, send_time_ms, error = %error, "a reply was not accepted"),
         }
+    }
+
+    /// Something is away.
+    pub(crate) fn breaker_opened(&self, open: OpenBreaker) {
+        // Poisoned: a map of copies is whole whatever panicked. So below.
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner).insert(open.name, open);
+    }
+
+    /// It is back.
+    pub(crate) fn breaker_closed(&self, name: &'static str) {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// What is away, by its name.
+    pub fn breakers(&self) -> Vec<OpenBreaker> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
     /// What is switched, and whether attachments are given up; a change is said in the log.

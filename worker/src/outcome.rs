@@ -43,6 +43,10 @@ pub enum Wait {
     Pace(Duration),
     /// Another worker's claim on a reply to run out.
     Claim,
+    /// What is known to be away to come back, put back for so long: the name of its breaker.
+    Breaker(&'static str, Duration),
+    /// A worker whose hold on the message is sure: this one's could not be extended.
+    Lease,
     /// This worker is stopping and has not begun with it.
     Stopping,
 }
@@ -105,6 +109,7 @@ impl Outcome {
             Outcome::Retry(wait @ Wait::Stopping) => row(Settlement::Release(Duration::ZERO), Level::INFO, "retry", wait.word()),
             // Nothing is wrong, and it is told exactly when to come.
             Outcome::Retry(wait @ Wait::Pace(away)) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
+            Outcome::Retry(wait @ Wait::Breaker(_, away)) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
             Outcome::Retry(wait) => row(Settlement::Release(retry_delay(receive_count)), Level::WARN, "retry", wait.word()),
             Outcome::Parked(park) => row(Settlement::Park(park.word()), Level::ERROR, "parked", park.word()),
         }
@@ -128,6 +133,8 @@ impl Wait {
             Wait::Sender => "sender",
             Wait::Pace(_) => "pace",
             Wait::Claim => "claim",
+            Wait::Breaker(..) => "breaker",
+            Wait::Lease => "lease",
             Wait::Stopping => "stopping",
         }
     }

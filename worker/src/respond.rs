@@ -4,8 +4,9 @@
 
 mod reply;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use replyfleet::{
     clock::Clock,
@@ -17,9 +18,12 @@ use replyfleet::{
 
 use crate::{
     address::Address,
-    catalogue::{Catalogue, Response, keeper::CatalogueKeeper},
+    breaker::{Breakers, Part, ways},
+    catalogue::{Catalogue, Response, SendMethod, keeper::CatalogueKeeper},
     composer::Composer,
+    drain::Respond,
     judge::{End, Hearing, Judge, Judgement},
+    lease::Hold,
     ledger::{Application, Ledger, LedgerError, Progress, ReplyState, Verdict},
     metrics::Metrics,
     outcome::{Outcome, Park, Wait},
@@ -33,6 +37,7 @@ use crate::{
 
 /// Receives after which an object that is missing or cut is believed to stay so.
 const FETCH_RECEIVES_MAX: u32 = 5;
+
 /// Everything that answering needs.
 pub(crate) struct Responder {
     pub(crate) store: Arc<dyn Store>,
@@ -42,7 +47,12 @@ pub(crate) struct Responder {
     pub(crate) pace: Arc<Pace>,
     pub(crate) ledger: Ledger,
     pub(crate) senders: Senders,
-    pub(crate) judge: Judge,
+    /// By which other sender a method's replies leave while its own is away.
+    pub(crate) fallbacks: HashMap<SendMethod, SendMethod>,
+    /// The senders that can reach a local part beyond ASCII.
+    pub(crate) with_smtputf8: Vec<SendMethod>,
+    pub(crate) breakers: Arc<Breakers>,
+    pub(crate) judge: Arc<Judge>,
     pub(crate) switches: Arc<SwitchKeeper>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) mail_bytes_max: usize,
@@ -146,11 +156,10 @@ enum Recalled {
     Ended(Outcome),
 }
 
-impl Responder {
-    /// Answers a delivery, or finds out why not. `envelope` is the delivery's, if it could be read. `account` is where
-    /// what the log tells is left.
-    pub(crate) async fn respond(&self, delivery: &Delivery, envelope: Option<&Envelope>, account: &mut Account) -> Outcome {
-        let outcome = self.answer(delivery, envelope, account).await.unwrap_or_else(Outcome::from);
+#[async_trait]
+impl Respond for Responder {
+    async fn respond(&self, delivery: &Delivery, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Outcome {
+        let outcome = self.answer(delivery, envelope, hold, account).await.unwrap_or_else(Outcome::from);
         match (&outcome, envelope) {
             (Outcome::Ignored(reason), Some(Envelope { facts, mail: Mail::Stored(_) })) => {
                 self.note_ignored(facts, *reason).await.unwrap_or_else(Outcome::from)
@@ -159,7 +168,13 @@ impl Responder {
         }
     }
 
-    async fn answer(&self, delivery: &Delivery, envelope: Option<&Envelope>, account: &mut Account) -> Result<Outcome, Stop> {
+    fn ways(&self) -> Vec<Vec<SendMethod>> {
+        ways(&self.catalogue.current(), &self.fallbacks)
+    }
+}
+
+impl Responder {
+    async fn answer(&self, delivery: &Delivery, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Result<Outcome, Stop> {
         let envelope = envelope.ok_or(Stop::Park(Park::UnreadableEnvelope))?;
         let facts = &envelope.facts;
         if delivery.receive_count == 1 {
@@ -194,7 +209,7 @@ impl Responder {
         drop(mail); // replies may take long, and need nothing of it
         account.replies = states(&progress);
         account.granted = progress.granted.word();
-        self.reply_all(&case, &progress, delivery.receive_count == 1, account).await
+        self.reply_all(&case, &progress, hold, delivery.receive_count == 1, account).await
     }
 
     /// What the ledger knows: the request has ended before, its time has run out meanwhile, or it has begun, and then its
@@ -238,13 +253,20 @@ impl Responder {
             Mail::Inline(mail) => return Ok(mail.clone()),
             Mail::Stored(claim) => claim,
         };
+        if let Some(wait) = self.breakers.wait(Part::Store) {
+            return Err(Stop::Retry(wait));
+        }
         let gone_for_good = |park| if receive_count < FETCH_RECEIVES_MAX { Stop::Retry(Wait::Store) } else { Stop::Park(park) };
         let mail = match self.store.get(&claim.object, None).await {
-            Ok(Fetched::Changed(mail, _)) => mail,
+            Ok(Fetched::Changed(mail, _)) => {
+                self.breakers.succeeded(Part::Store);
+                mail
+            }
             Ok(Fetched::Unchanged) | Err(StoreError::Missing(_)) => return Err(gone_for_good(Park::MailMissing)),
             Err(StoreError::TooBig(_)) => return Err(Stop::Park(Park::MailDiffers)),
             Err(error @ (StoreError::Unavailable(_) | StoreError::Full(_) | StoreError::Refused(_))) => {
                 tracing::warn!(error = %error, "a mail cannot be fetched");
+                self.breakers.failed(Part::Store, &envelope.facts.request_key);
                 return Err(Stop::Retry(Wait::Store));
             }
         };

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use replyfleet::{
     aws::Aws,
-    settings::{SenderSettings, Settings},
+    settings::{SendMethodName, SenderSettings, Settings},
 };
 
 use crate::{address::Address, catalogue::SendMethod, compose::Reply};
@@ -34,6 +34,9 @@ pub enum SendError {
     /// It surely has not been taken, because we send too fast; slow down, and try again.
     #[error("throttled: {0}")]
     Throttled(String),
+    /// It surely has not been taken, and nobody may send this way now, as the next hop says itself: the word for why.
+    #[error("away: {0}")]
+    Away(&'static str),
     /// It may have been taken: the connection was lost, or time ran out, after the last byte may have left.
     #[error("uncertain: {0}")]
     Uncertain(String),
@@ -47,6 +50,14 @@ pub trait Sender: Send + Sync {
 
     /// Whether the next hop answers and would let us in.
     async fn check(&self) -> Result<(), String>;
+
+    /// Whether replies would be taken again, for one that is taken for away. Where nobody may ask, a reply shows.
+    ///
+    /// # Errors
+    /// [`SendError::Away`] with the next hop's own word, or any other.
+    async fn probe(&self) -> Result<(), SendError> {
+        self.check().await.map_err(SendError::NotSent)
+    }
 
     /// The longest that [`Sender::send`] takes.
     fn timeout(&self) -> Duration;
@@ -62,6 +73,16 @@ pub trait Sender: Send + Sync {
     async fn rate_max(&self) -> Option<f64> {
         None
     }
+}
+
+/// By which other sender a method's replies leave while its own is away.
+pub fn fallbacks(settings: &Settings) -> HashMap<SendMethod, SendMethod> {
+    let method = |name| match name {
+        SendMethodName::Ses => SendMethod::Ses,
+        SendMethodName::Smtp => SendMethod::Smtp,
+    };
+    let both = [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)];
+    both.into_iter().filter_map(|(own, sender)| Some((own, method(sender.as_ref()?.fallback()?)))).collect()
 }
 
 /// The senders by the catalogue's `send_method`.
@@ -95,7 +116,7 @@ pub fn open(settings: &Settings, aws: Option<&Aws>) -> Result<Senders, String> {
     for (method, sender) in [(SendMethod::Ses, &settings.send.ses), (SendMethod::Smtp, &settings.send.smtp)] {
         let Some(sender) = sender else { continue };
         let opened: Result<Arc<dyn Sender>, String> = match sender {
-            SenderSettings::Maildir { dir } => maildir::MaildirSender::open(dir).map(|sender| Arc::new(sender) as _),
+            SenderSettings::Maildir { dir, .. } => maildir::MaildirSender::open(dir).map(|sender| Arc::new(sender) as _),
             SenderSettings::Smtp(smtp) => smtp::SmtpSender::new(smtp).map(|sender| Arc::new(sender) as _),
             SenderSettings::Ses(ses) => match aws {
                 Some(aws) => ses::SesSender::new(aws, ses).map(|sender| Arc::new(sender) as _),

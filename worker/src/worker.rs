@@ -1,4 +1,5 @@
-//! A worker: opens what the settings name, and runs the drain loop beside what keeps itself current.
+//! A worker: opens what the settings name, and runs the drain loop beside what keeps itself current. Opening is one try;
+//! [`crate::startup`] tries again while something is away.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -7,12 +8,17 @@ use replyfleet::{
     durable,
     envelope::CLAIM_CHECK_PREFIX,
     ground::{Ground, GroundError},
+    queue::QueueError,
     settings::{AuthenticationMode, QueueUrl, Settings, SettingsError},
     store::{ObjectName, Store},
 };
 use tokio::sync::watch;
 
 use crate::{
+    breaker::{
+        Breakers, Part,
+        probe::{self, DnsProbe, LedgerProbe, Probe, Probes, SenderProbe, StoreProbe},
+    },
     catalogue::keeper::{CatalogueKeeper, KeeperError},
     composer::Composer,
     crypto,
@@ -21,10 +27,12 @@ use crate::{
     ledger::{Ledger, LedgerError},
     metrics::Metrics,
     pace::{Lane, Pace, keeper::PaceKeeper},
+    pulse::Pulse,
     respond::Responder,
     retention,
     send::{self, Senders},
     switches::keeper::{LOOK_EVERY, SwitchKeeper},
+    timer::MachineTimer,
     upkeep::Upkeep,
 };
 
@@ -54,9 +62,14 @@ pub enum OpenError {
     Value(String),
 }
 
+/// How long a worker that is open may take to begin.
+const BEGIN_MAX: Duration = Duration::from_secs(120);
+
 /// A worker that is ready to run.
 pub struct Worker {
     drain: Drain,
+    responder: Arc<Responder>,
+    probes: Probes,
     catalogue: Arc<CatalogueKeeper>,
     switches: Arc<SwitchKeeper>,
     paces: PaceKeeper,
@@ -77,6 +90,12 @@ impl Worker {
         crypto::install();
         let ground = Ground::open(settings, send::needs_aws(settings)).await?;
         let senders = send::open(settings, ground.aws.as_deref()).map_err(OpenError::Value)?;
+        match ground.queue.depth().await {
+            Ok(_) => {}
+            Err(error @ QueueError::Unavailable(_)) => return Err(GroundError::Queue(error).into()),
+            // The worker can do nothing about it but try, rarely; it may be only this question that it may not ask.
+            Err(error) => tracing::error!(error = %error, "the queue does not say how full it is; see `replyfleet check`"),
+        }
         Self::assemble(settings, ground, senders).await
     }
 
@@ -86,7 +105,7 @@ impl Worker {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::default());
         let cache_dir = cache_dir(settings)?;
-        let judge = Judge::open(settings).map_err(OpenError::Value)?;
+        let judge = Arc::new(Judge::open(settings).map_err(OpenError::Value)?);
         let object = catalogue_object(settings)?;
         let catalogue = Arc::new(CatalogueKeeper::open(Arc::clone(&ground.store), object, send::available(settings), cache_dir).await?);
         let ledger = Ledger::open(settings.database_url()?, secret.clone(), settings.allowance.clone()).await?;
@@ -98,7 +117,20 @@ impl Worker {
         let pace = Arc::new(Pace::new(rates(settings)));
         let paces = PaceKeeper { pace: Arc::clone(&pace), senders: senders.clone(), ledger: ledger.clone(), clock: Arc::clone(&clock) };
 
-        let responder = Responder {
+        let mut probes = Probes::from([
+            (Part::Ledger, Arc::new(LedgerProbe(ledger.clone())) as Arc<dyn Probe>),
+            (Part::Store, Arc::new(StoreProbe(Arc::clone(&catalogue)))),
+        ]);
+        if settings.authentication.mode == AuthenticationMode::On {
+            probes.insert(Part::Dns, Arc::new(DnsProbe(Arc::clone(&judge))));
+        }
+        probes.extend(senders.iter().map(|(method, sender)| {
+            (Part::Sender(*method), Arc::new(SenderProbe(Arc::clone(sender))) as Arc<dyn Probe>)
+        }));
+        let probe_every = settings.worker.probe_s.duration();
+        let timer = Arc::new(MachineTimer);
+        let breakers = Arc::new(Breakers::new(probes.keys().copied(), probe_every, Arc::clone(&metrics), Arc::clone(&clock), timer));
+        let responder = Arc::new(Responder {
             store: Arc::clone(&ground.store),
             clock: Arc::clone(&clock),
             catalogue: Arc::clone(&catalogue),
@@ -106,17 +138,23 @@ impl Worker {
             pace: Arc::clone(&pace),
             ledger: ledger.clone(),
             senders: senders.clone(),
+            fallbacks: send::fallbacks(settings),
+            with_smtputf8: send::with_smtputf8(settings),
+            breakers: Arc::clone(&breakers),
             judge,
             switches: Arc::clone(&switches),
             metrics: Arc::clone(&metrics),
             mail_bytes_max: settings.screen.mail_bytes_max.get(),
             age_max: settings.screen.age_max_s.duration(),
             receives_max: u32::try_from(settings.worker.receives_max.get()).unwrap_or(u32::MAX),
-        };
+        });
         let drain = Drain {
             queue: ground.queue,
             pace,
-            responder: Arc::new(responder),
+            store: ground.store,
+            responder: Arc::clone(&responder) as _,
+            breakers,
+            pulse: Arc::new(Pulse::new(BEGIN_MAX)),
             metrics: Arc::clone(&metrics),
             clock,
             slots: settings.worker.slots.get(),
@@ -138,6 +176,8 @@ impl Worker {
         }
         Ok(Self {
             drain,
+            responder,
+            probes,
             catalogue,
             switches,
             paces,
@@ -154,18 +194,25 @@ impl Worker {
         Arc::clone(&self.metrics)
     }
 
-    /// Works until `stop` turns true; returns whether every message in hand was finished.
+    /// Whether its loop moves.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.drain.pulse)
+    }
+
+    /// Works until `stop` turns true; returns whether every message in hand was finished or given back.
     pub async fn run(self, stop: watch::Receiver<bool>) -> bool {
         let (switches, catalogue) = (self.switches, Arc::clone(&self.catalogue));
         let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics, self.look_every).await });
         self.paces.begin().await;
         let pacer = tokio::spawn(self.paces.keep_current(self.look_every));
         let refresher = tokio::spawn(async move { self.catalogue.keep_current(self.refresh).await });
-        let upkeep = Upkeep { responder: Arc::clone(&self.drain.responder), look_every: self.refresh };
+        let prober = tokio::spawn(probe::keep_asking(Arc::clone(&self.drain.breakers), self.probes));
+        let upkeep = Upkeep { responder: self.responder, look_every: self.refresh };
         let caretaker = tokio::spawn(upkeep.keep());
         let clock = Arc::clone(&self.drain.clock);
-        let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.responder.store), self.claim_check_bucket));
+        let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.store), self.claim_check_bucket));
         let is_finished = self.drain.run(stop).await;
+        prober.abort();
         switcher.abort();
         pacer.abort();
         refresher.abort();

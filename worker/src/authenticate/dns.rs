@@ -127,6 +127,16 @@ impl Dns {
         self.ask(&host(&Name::from(address)), RecordType::PTR, hosts).await
     }
 
+    /// Whether the server answers a question for the mail hosts of `name`, past the cache and whoever fell silent.
+    pub(crate) async fn is_there(&self, name: &str) -> bool {
+        let Some(full_name) = fqdn(name) else { return true }; // nothing can be asked
+        match self.resolver.lookup(full_name, RecordType::MX).await {
+            Ok(_) => true,
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) => matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError),
+            Err(_) => false,
+        }
+    }
+
     /// What the cache knows, else what DNS says; `wanted` are the records that answers of this kind have.
     async fn ask<T: Clone>(&self, name: &str, kind: RecordType, wanted: fn(&Answer) -> Option<&Vec<T>>) -> Result<Vec<T>, Missing> {
         let key = (name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(), kind);

@@ -128,6 +128,15 @@ impl CatalogueKeeper {
         Ok(true)
     }
 
+    /// Asks the store for the catalogue, to find out whether it answers: what it gives is left for the next refresh.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ask_store(&self) -> Result<(), StoreError> {
+        let known = self.read.lock().await.clone();
+        self.store.get(&self.object, known.as_ref()).await.map(drop)
+    }
+
     /// Refreshes for ever, every `interval`.
     pub async fn keep_current(&self, interval: Duration) {
         loop {

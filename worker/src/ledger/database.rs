@@ -265,6 +265,33 @@ pub(super) fn is_exactly(column: impl IntoColumnRef, value: impl Into<Value>) ->
     sea_query::ExprTrait::eq(Expr::col(column), Expr::Constant(value.into()))
 }
 
+/// Whether the database, or who we are to it, must be changed by someone before it can be used: wrong names, passwords and
+/// certificates. Everything else may pass by itself.
+pub(super) fn is_refusal(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Conn(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
+    let error = match error.as_ref() {
+        sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => return true,
+        sqlx::Error::Database(error) => error,
+        _ => return false,
+    };
+    if let Some(mysql) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        // Access denied to the database, for the user, to a table; no such database; not this host; no such plugin.
+        return matches!(mysql.number(), 1044 | 1045 | 1049 | 1130 | 1142 | 1698);
+    }
+    // PostgreSQL: who we are (class 28), no such database, no privilege. SQLite: no permission, read only, cannot be opened, no database.
+    match error.code().unwrap_or(Cow::Borrowed("")).as_ref() {
+        "3D000" | "42501" => true,
+        code if code.len() == 5 => code.starts_with("28"),
+        code => {
+            let low_byte = code.parse().map(|code: u32| code & 0xff);
+            error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() && matches!(low_byte, Ok(3 | 8 | 14 | 26))
+        }
+    }
+}
+
 /// Whether the transaction was rolled back for another's sake, and may do better when it is run again.
 pub(super) fn is_lost_race(error: &DbErr) -> bool {
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Conn(RuntimeErr::SqlxError(error))) = error

@@ -174,6 +174,24 @@ impl Ledger {
         Ok(state)
     }
 
+    /// Gives back a claim of which nobody knows whether it was granted, as that of a call that got no answer: the one that holds
+    /// until `until`. Nothing was sent under it, and it counts as no try. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the claim, if there is one, then runs out and counts as ambiguous.
+    pub async fn give_back(&self, request_key: &str, index: usize, until: UnixMillis) -> Result<bool, LedgerError> {
+        let give_back = || {
+            update_reply(request_key, index)
+                .col_expr(reply::Column::State, Expr::value(ReplyState::Pending.word()))
+                .col_expr(reply::Column::HeldUntilMs, Expr::value(0_i64))
+                .filter(is_exactly(reply::Column::State, ReplyState::Claimed.word()))
+                // Another worker's claim has another end, to the millisecond.
+                .filter(reply::Column::HeldUntilMs.eq(millis(until)))
+                .exec(&self.database)
+        };
+        Ok(retried(async || Ok(give_back().await?)).await?.rows_affected == 1)
+    }
+
     /// Gives up a reply that is not to leave any more, and returns where it stands: one that a worker is sending stays that
     /// worker's, and one whose worker died may have been sent.
     ///

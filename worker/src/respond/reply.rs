@@ -9,29 +9,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-use replyfleet::settings::ProviderSettings;
+use replyfleet::{clock::UnixMillis, settings::ProviderSettings};
 
 use super::{Account, Case, Responder, Stop};
 use crate::{
-    catalogue::{Response, Translation},
+    breaker::Pass,
+    catalogue::{Response, SendMethod, Translation},
     compose::{Body, Recipient},
     composer::Hindrance,
     language,
-    ledger::{Attempt, Claim, LedgerError, Progress, ReplyState, Try, Withdrawn},
+    lease::Hold,
+    ledger::{ANSWER_TIMEOUT, Attempt, Claim, Ledger, LedgerError, Progress, ReplyState, Try, Withdrawn},
     outcome::{Outcome, Wait},
     pace::{Lane, Turn},
-    send::SendError,
+    send::{Accepted, SendError},
     switches::State,
 };
 
-/// How much longer a claim holds than its send may take: composing, and the record afterwards.
-const CLAIM_GRACE: Duration = Duration::from_secs(10);
-/// How much longer than its own time a send may take before it is given up. Less than [`CLAIM_GRACE`].
+/// How much longer than its own time a send may take before it is given up.
 const SEND_GRACE: Duration = Duration::from_secs(5);
+/// By how much the clocks of two workers may differ.
+const CLOCK_GRACE: Duration = Duration::from_secs(5);
+/// How long after a claim was asked for its send may begin. Later, whoever was stopped meanwhile, or whose database was slow,
+/// gives the claim back: what is left of it is needed to send and to record.
+const CLAIM_MAX: Duration = ANSWER_TIMEOUT;
+/// How much longer a claim holds than its send may take by itself: from the asking to the record.
+const CLAIM_GRACE: Duration =
+    Duration::from_secs(CLAIM_MAX.as_secs() + SEND_GRACE.as_secs() + ANSWER_TIMEOUT.as_secs() + CLOCK_GRACE.as_secs());
 /// Tries to record what came of a send before the claim is left to run out.
 const RECORD_TRIES_MAX: u32 = 5;
 /// Between them.
 const RECORD_PAUSE: Duration = Duration::from_millis(200);
+/// Tries to give back a claim of which nobody knows whether it was granted.
+const GIVE_BACK_TRIES_MAX: u32 = 8;
+/// Between them, at first.
+const GIVE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a reply does not leave now.
 enum NotNow {
@@ -48,12 +60,21 @@ struct Due<'a> {
     index: usize,
     response: &'a Response,
     translation: Option<&'a Translation>,
+    /// By which sender: the response's own, or the one that stands in for it.
+    method: SendMethod,
     turn: Turn,
 }
 
 impl Responder {
-    /// Every reply that is not terminal yet, in order. `is_new` says that the request was not received before.
-    pub(super) async fn reply_all(&self, case: &Case<'_>, progress: &Progress, is_new: bool, account: &mut Account) -> Result<Outcome, Stop> {
+    /// Every reply that is not terminal yet, in order, as long as the message's lease is sure. `is_new` says that the request was not received before.
+    pub(super) async fn reply_all(
+        &self,
+        case: &Case<'_>,
+        progress: &Progress,
+        hold: &Hold,
+        is_new: bool,
+        account: &mut Account,
+    ) -> Result<Outcome, Stop> {
         let mut turn = if is_new { Turn::New } else { Turn::Back };
         // What has no time of its own comes before a place in the line, which would have it wait, too.
         let (mut waits_for, mut place) = (None, None);
@@ -61,7 +82,7 @@ impl Responder {
             if account.replies[index].is_terminal() {
                 continue;
             }
-            match self.reply(case, progress, index, turn, account).await? {
+            match self.reply(case, (progress, index), hold, turn, account).await? {
                 Ok(new) => {
                     account.replies[index] = new;
                     if new == ReplyState::Pending {
@@ -86,8 +107,8 @@ impl Responder {
     async fn reply(
         &self,
         case: &Case<'_>,
-        progress: &Progress,
-        index: usize,
+        (progress, index): (&Progress, usize),
+        lease: &Hold,
         turn: Turn,
         account: &mut Account,
     ) -> Result<Result<ReplyState, Wait>, Stop> {
@@ -96,39 +117,68 @@ impl Responder {
         let Some(response) = case.promised(progress, index) else {
             return Ok(Ok(self.ledger.withdraw(key, index, Withdrawn::Refused, now).await?));
         };
-        let Some(sender) = self.senders.get(&response.send_method) else { return Ok(Err(Wait::Sender)) };
+        let (method, pass) = match self.way_out(response, case) {
+            Ok(way_out) => way_out,
+            Err(wait) => return Ok(Err(wait)),
+        };
+        let Some(sender) = self.senders.get(&method) else { return Ok(Err(Wait::Sender)) };
         let translation = language::choose(response, &case.facts.rcpt_to, case.request);
-        let due = Due { case, progress, index, response, translation, turn };
+        let due = Due { case, progress, index, response, translation, method, turn };
         let body = match self.prepare(&due, sender.message_bytes_max(case.to), account).await {
             Ok(body) => body,
             Err(NotNow::Wait(wait)) => return Ok(Err(wait)),
             Err(NotNow::Withdraw(why)) => return Ok(Ok(self.ledger.withdraw(key, index, why, now).await?)),
         };
         let recipient = Recipient { to: case.to, asked: &case.facts.rcpt_to, request: case.request, request_key: key };
-        let reply = self.composer.compose(&recipient, index, (response, translation), body, self.clock.now());
-        let attempt = match self.ledger.claim(key, index, self.clock.now(), sender.timeout() + CLAIM_GRACE).await? {
-            Claim::Granted(attempt) => attempt,
-            Claim::Settled(state) => return Ok(Ok(state)),
-            Claim::Held(_) => return Ok(Ok(ReplyState::Claimed)),
+        let reply = self.composer.compose(&recipient, index, (response, translation), body, method, self.clock.now());
+        if !lease.is_sure() {
+            return Ok(Err(Wait::Lease)); // whoever has the message now goes on
+        }
+        let _sending = lease.sending();
+        let (asked, now, hold) = (Instant::now(), self.clock.now(), sender.timeout() + CLAIM_GRACE);
+        let attempt = match self.ledger.claim(key, index, now, hold).await {
+            Ok(Claim::Granted(attempt)) => attempt,
+            Ok(Claim::Settled(state)) => return Ok(Ok(state)),
+            Ok(Claim::Held(_)) => return Ok(Ok(ReplyState::Claimed)),
+            Err(error) => {
+                // Perhaps it was granted, and only its answer was lost. Nothing was sent: nobody shall think that it was.
+                tokio::spawn(give_back(self.ledger.clone(), key.clone(), index, now + hold));
+                return Err(error.into());
+            }
         };
+        if asked.elapsed() > CLAIM_MAX {
+            tracing::warn!("a claim was had too late to send under it, and is given back");
+            return Ok(Ok(self.record(key, index, attempt, Try::NotSent).await?));
+        }
         let start = Instant::now();
         // The senders keep their own time; this one is for a disk that hangs. What comes after it is not known.
         let sent = tokio::time::timeout(sender.timeout() + SEND_GRACE, sender.send(&reply)).await;
         let sent = sent.unwrap_or_else(|_| Err(SendError::Uncertain("time-out".into())));
-        self.metrics.tried(key, index, response.send_method.word(), sent.as_ref().err(), start.elapsed());
+        self.metrics.tried(key, index, method.word(), sent.as_ref().err(), start.elapsed());
+        learn(pass, &sent, key);
         let result = match sent {
             Ok(_) => Try::Sent,
             Err(SendError::Refused(_)) => Try::Refused,
             // The sender knows the limit now: next time the files stay here. If there are none to leave out, that is the end.
             Err(SendError::TooBig(_)) if reply.body.len() <= self.composer.text(response, translation).len() => Try::Refused,
-            Err(SendError::TooBig(_) | SendError::NotSent(_)) => Try::NotSent,
+            Err(SendError::TooBig(_) | SendError::NotSent(_) | SendError::Away(_)) => Try::NotSent,
             Err(SendError::Throttled(_)) => {
-                self.pace.throttled(&Lane::Sender(response.send_method), Instant::now());
+                self.pace.throttled(&Lane::Sender(method), Instant::now());
                 Try::NotSent
             }
             Err(SendError::Uncertain(_)) => Try::Ambiguous,
         };
         Ok(Ok(self.record(key, index, attempt, result).await?))
+    }
+
+    /// By which sender a reply leaves: its own, unless that is away and another may stand in for it.
+    fn way_out(&self, response: &Response, case: &Case<'_>) -> Result<(SendMethod, Pass), Wait> {
+        let own = response.send_method;
+        self.breakers.pass(own).map(|pass| (own, pass)).or_else(|wait| {
+            let can_reach = |method: &SendMethod| case.to.as_str().is_ascii() || self.with_smtputf8.contains(method);
+            let other = self.fallbacks.get(&own).copied().filter(can_reach).ok_or(wait)?;
+            self.breakers.pass(other).map(|pass| (other, pass))
+        })
     }
 
     /// What is in the reply, if it may leave now.
@@ -170,7 +220,7 @@ impl Responder {
         message_bytes_max: Option<usize>,
         account: &mut Account,
     ) -> Result<Arc<Body>, NotNow> {
-        match self.composer.body((due.response, due.translation), provider, message_bytes_max).await {
+        match self.composer.body((due.response, due.translation), provider, message_bytes_max, due.method).await {
             Ok(body) => Ok(body),
             Err(Hindrance::Store) => Err(NotNow::Wait(Wait::Store)),
             // A text that is too big is tried all the same: nothing smaller is there.
@@ -190,7 +240,7 @@ impl Responder {
     /// Whether it is the reply's turn by every rate that it falls under.
     fn turn(&self, due: &Due<'_>, provider: Option<&ProviderSettings>) -> Result<(), NotNow> {
         let domain = due.response.address.rsplit_once('@').map_or("", |(_, domain)| domain);
-        let mut lanes = vec![Lane::Sender(due.response.send_method), Lane::Domain(domain.to_owned())];
+        let mut lanes = vec![Lane::Sender(due.method), Lane::Domain(domain.to_owned())];
         lanes.extend(provider.map(|provider| Lane::Provider(provider.name.clone())));
         self.pace.take(&lanes, due.turn, Instant::now()).map_err(|away| {
             // So long will it have waited then: what the queue's age is judged by.
@@ -213,4 +263,25 @@ impl Responder {
             }
         }
     }
+}
+
+/// What came of a send says something of the sender, too.
+fn learn(pass: Pass, sent: &Result<Accepted, SendError>, request_key: &str) {
+    match sent {
+        Ok(_) | Err(SendError::Refused(_) | SendError::TooBig(_)) => pass.succeeded(),
+        Err(SendError::Away(reason)) => pass.is_away(reason),
+        Err(SendError::NotSent(_) | SendError::Uncertain(_)) => pass.failed(request_key),
+        Err(SendError::Throttled(_)) => {} // it answers, and takes others' replies
+    }
+}
+
+/// Gives back the claim that holds until `until`, if it was granted, beside all else: what asked for it does not wait.
+async fn give_back(ledger: Ledger, key: String, index: usize, until: UnixMillis) {
+    for tries in 0..GIVE_BACK_TRIES_MAX {
+        match ledger.give_back(&key, index, until).await {
+            Ok(was_granted) => return tracing::debug!(was_granted, "a claim that got no answer is given back"),
+            Err(_) => tokio::time::sleep(GIVE_BACK_PAUSE * 2_u32.pow(tries)).await,
+        }
+    }
+    tracing::warn!("a claim that got no answer cannot be given back; it runs out, and counts as a try");
 }

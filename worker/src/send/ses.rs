@@ -16,8 +16,9 @@ use aws_sdk_sesv2::{
     Client,
     config::{StalledStreamProtectionConfig, retry::RetryConfig},
     error::{ProvideErrorMetadata, SdkError},
+    operation::get_account::GetAccountOutput,
     primitives::Blob,
-    types::{Destination, EmailContent, MessageTag, RawMessage},
+    types::{Destination, EmailContent, MessageTag, RawMessage, SendQuota},
 };
 use aws_smithy_runtime_api::{
     box_error::BoxError,
@@ -127,7 +128,22 @@ impl Sender for SesSender {
 
     async fn check(&self) -> Result<(), String> {
         let account = self.client.get_account().send().await.map_err(|error| fault(&error).1)?;
-        if account.sending_enabled() { Ok(()) } else { Err("sending is paused for this account".into()) }
+        match away(&account) {
+            None => Ok(()),
+            Some(QUOTA) => Err("the account has sent as many mails as it may in 24 hours".into()),
+            Some(_) => Err("sending is paused for this account".into()),
+        }
+    }
+
+    async fn probe(&self) -> Result<(), SendError> {
+        match self.client.get_account().send().await {
+            Ok(account) => away(&account).map_or(Ok(()), |reason| Err(SendError::Away(reason))),
+            // A role that may send need not be one that may ask.
+            Err(error) => match fault(&error) {
+                (Fault::Refused, _) => Ok(()),
+                (Fault::NotDone | Fault::Ambiguous, _) => Err(SendError::NotSent("GetAccount: no answer".into())),
+            },
+        }
     }
 
     fn timeout(&self) -> Duration {
@@ -207,6 +223,27 @@ const REFUSALS: [&str; 3] = ["MessageRejected", "MailFromDomainNotVerifiedExcept
 /// Codes by which SES says that mails come too fast.
 const THROTTLES: [&str; 3] = ["TooManyRequestsException", "ThrottlingException", "Throttling"];
 
+/// The words for why nobody may send.
+const PAUSED: &str = "paused";
+const SUSPENDED: &str = "suspended";
+const QUOTA: &str = "quota";
+/// Codes by which SES says that nobody may send for this account now.
+const AWAY: [(&str, &str); 3] =
+    [("SendingPausedException", PAUSED), ("AccountSuspendedException", SUSPENDED), ("LimitExceededException", QUOTA)];
+/// How a throttle says that it is the day's quota (SES Developer Guide, "Errors related to sending quotas").
+const DAILY_QUOTA: &str = "daily message quota exceeded";
+
+/// Why the account may not send now, if it may not. A quota of -1 is none (SES API, SendQuota).
+fn away(account: &GetAccountOutput) -> Option<&'static str> {
+    let is_used_up = |quota: &SendQuota| quota.max24_hour_send() >= 0.0 && quota.sent_last24_hours() >= quota.max24_hour_send();
+    match account.enforcement_status() {
+        _ if !account.sending_enabled() => Some(PAUSED),
+        Some("SHUTDOWN") => Some(SUSPENDED),
+        _ if account.send_quota().is_some_and(is_used_up) => Some(QUOTA),
+        _ => None,
+    }
+}
+
 fn send_error<E, R>(error: &SdkError<E, R>) -> SendError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -222,7 +259,14 @@ where
     if REFUSALS.contains(&code.as_str()) {
         return SendError::Refused(code);
     }
+    if let Some((_, reason)) = AWAY.into_iter().find(|(away, _)| *away == code) {
+        return SendError::Away(reason);
+    }
     if THROTTLES.contains(&code.as_str()) || status == Some(429) {
+        let message = error.message().unwrap_or_default();
+        if message.to_ascii_lowercase().contains(DAILY_QUOTA) {
+            return SendError::Away(QUOTA);
+        }
         return SendError::Throttled(code);
     }
     match fault(error).0 {
