@@ -14,6 +14,7 @@ promises! {
     a_sender_gets_its_allowance_and_no_more_whatever_the_spelling,
     a_redelivery_finds_its_verdict_and_is_not_counted_again,
     one_redelivery_at_many_workers_is_charged_once,
+    a_clock_that_jumps_changes_no_verdict_and_gives_nobody_more,
     the_window_slides,
     a_window_reaches_back_over_midnight,
     workers_on_both_sides_of_midnight_give_exactly_the_allowance,
@@ -58,6 +59,21 @@ async fn one_redelivery_at_many_workers_is_charged_once(bed: &Bed) {
     assert_eq!(answered(&progress), (16, 16));
     assert_eq!(Ask::new(2, "a@b.org").verdict(&workers[0], T0).await, Verdict::Answer, "one answer is left");
     assert_eq!(Ask::new(3, "a@b.org").verdict(&workers[0], T0).await, OVER);
+}
+
+async fn a_clock_that_jumps_changes_no_verdict_and_gives_nobody_more(bed: &Bed) {
+    let workers = bed.workers(r#""answers_per_sender": 7"#).await;
+    let hour = SECOND * 3_600;
+    // Back by an hour, and on by one, in the midst of it: all of it is within the window.
+    let nows = [T0, T0 - hour, T0 + hour, T0];
+    let first = at_once_by_their_clocks(&workers, (0..MANY).map(|number| Ask::new(number, "a@b.org")), &nows).await;
+    assert_eq!(answered(&first).0, 7);
+    for (number, told) in first.iter().enumerate() {
+        for now in [T0 - DAY * 3, T0, T0 + DAY * 3] {
+            assert_eq!(Ask::new(number, "a@b.org").admit(&workers[0], now).await, *told, "request {number} by a clock at {now:?}");
+        }
+    }
+    assert_eq!(Ask::new("late", "a@b.org").verdict(&workers[1], T0 - hour * 2).await, OVER, "what was written in the future counts");
 }
 
 async fn the_window_slides(bed: &Bed) {

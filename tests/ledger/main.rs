@@ -35,3 +35,5 @@ mod outage;
 mod privacy;
 mod replies;
 mod schema;
+mod steps;
+mod suspects;

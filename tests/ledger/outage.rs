@@ -9,8 +9,9 @@ use replyfleet_tests::{
     databases::{Kind, Server},
     eventually, skipped,
 };
-use replyfleet_worker::ledger::{ANSWER_TIMEOUT, Ledger, Progress};
+use replyfleet_worker::ledger::{ANSWER_TIMEOUT, Claim, Ledger, Progress, ReplyState, Try};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
@@ -128,6 +129,86 @@ async fn hang(kind: Kind) {
     let start = Instant::now();
     eventually("a verdict", limit, async || Ask::new(20, "a@b.org").try_admit(&ledger, T0).await.ok()).await;
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_answer_a_mariadb_lost_is_no_doubtful_try() {
+    lose_the_answer(Kind::MariaDb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_answer_a_postgresql_lost_is_no_doubtful_try() {
+    lose_the_answer(Kind::Postgres).await;
+}
+
+/// The claim gets to the server and is committed there; what the server says to it gets lost.
+async fn lose_the_answer(kind: Kind) {
+    let server = match Server::shared(kind) {
+        Ok(server) => server,
+        Err(why) => return skipped(&why.0),
+    };
+    let direct = server.new_database().await;
+    let (arm, is_armed) = watch::channel(false);
+    let port = one_way_proxy(server.port(), is_armed).await;
+    let database = direct.rsplit('/').next().unwrap();
+    let ledger = open(&server.url(database, port), "").await.expect("opened");
+    let other = open(&direct, "").await.expect("opened");
+    Ask::new(1, "a@b.org").admit(&ledger, T0).await;
+    let hold = Duration::from_secs(600);
+    arm.send_replace(true);
+    let claiming = ledger.clone();
+    let claim = tokio::spawn(async move { claiming.claim("k1", 0, T0, hold).await });
+    eventually("the claim at the server", PATIENCE, async || {
+        let known = other.recall("k1").await.expect("recall").expect("known");
+        (known.replies[0].state == ReplyState::Claimed).then_some(())
+    })
+    .await;
+    claim.await.expect("no panic").expect_err("nobody answers");
+    arm.send_replace(false);
+    // Without its own worker's word the reply would be held for ten minutes, and the try would count as one that may have sent.
+    let again = eventually("the claim to be taken back", PATIENCE, async || match other.claim("k1", 0, T0, hold).await.expect("claim") {
+        Claim::Granted(attempt) => Some(attempt),
+        Claim::Held(_) => None,
+        Claim::Settled(state) => panic!("{state:?}"),
+    });
+    other.record("k1", 0, again.await, Try::NotSent).await.expect("record");
+    let progress = other.expire("k1", T0).await.expect("expire").expect("known");
+    assert_eq!(progress.replies[0].state, ReplyState::Expired, "no try is in doubt");
+}
+
+/// A proxy that passes all on to the server. While it is armed, a connection on which a claim went by gets nothing back any more.
+async fn one_way_proxy(to: u16, is_armed: watch::Receiver<bool>) -> u16 {
+    const CLAIM: &[u8] = b"claimed";
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        let mut ways = Vec::new();
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = TcpStream::connect(("127.0.0.1", to)).await.expect("the server answers").into_split();
+            let (is_armed, silence) = (is_armed.clone(), watch::Sender::new(false));
+            let is_silent = silence.subscribe();
+            ways.push(tokio::spawn(async move {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
+                    if *is_armed.borrow() && bytes[..count].windows(CLAIM.len()).any(|window| window == CLAIM) {
+                        silence.send_replace(true);
+                    }
+                    to_server.write_all(&bytes[..count]).await.expect("the server takes it");
+                }
+            }));
+            ways.push(tokio::spawn(async move {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
+                    let is_heard = !*is_silent.borrow();
+                    if is_heard && to_client.write_all(&bytes[..count]).await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+    });
+    port
 }
 
 /// Listens on a port of its own and passes on to `to`. A connection that was open during a cut never passes anything on again.

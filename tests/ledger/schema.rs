@@ -46,8 +46,8 @@ async fn looking_and_joining_change_nothing(bed: &Bed) {
         Ledger::join(&bed.url, secret(), allowance("")).await.err().expect("there is none");
         assert!(!std::path::Path::new(bed.url.strip_prefix("sqlite:").unwrap()).exists());
     } else {
-        assert_eq!(Ledger::look(&bed.url).await.expect("it answers"), 1);
-        assert!(matches!(Ledger::join(&bed.url, secret(), allowance("")).await, Err(LedgerError::Behind(1))));
+        assert_eq!(Ledger::look(&bed.url).await.expect("it answers"), 2);
+        assert!(matches!(Ledger::join(&bed.url, secret(), allowance("")).await, Err(LedgerError::Behind(2))));
         assert_eq!(bed.dump().await, Vec::<String>::new());
     }
     bed.ledger("").await;

@@ -3,8 +3,9 @@
 //!
 //! * **Admit** (`admit`, `caps`): verdict, the sender's allowance, the caps and the replies' rows are one transaction. A
 //!   redelivery finds the verdict and is not counted again.
-//! * **Claim, send, record** (`reply`): a reply is claimed for a while before it is sent. A claim that ran out without a
-//!   record means that its worker died in between: that try is *ambiguous*, the reply may have gone out.
+//! * **Claim, send, record** (`reply`, decided by [`steps`]): a reply is claimed for a while before it is sent. A claim that ran
+//!   out without a record means that its worker died in between: that try is *ambiguous*, the reply may have gone out.
+//! * **Suspects** (`suspects`): messages that were in hand when a worker died, and how often they have killed since.
 //! * **Lists, switches, workers, census** (`lists`, `switches`, `fleet`): what the operator sets and sees.
 //! * **Forgetting** (`forget`): old rows go by themselves, and a person's at once where the operator says so.
 //!
@@ -23,6 +24,8 @@ mod group;
 mod lists;
 mod migration;
 mod reply;
+pub mod steps;
+mod suspects;
 mod switches;
 
 use std::{
@@ -44,7 +47,8 @@ pub use self::{
     fleet::{Census, SEEN_WITHIN, Tally, WorkerRow},
     forget::{Forgotten, RETENTION},
     lists::{ListEntry, ListEntryError, ListKind, ListReason, Listed},
-    reply::{AMBIGUOUS_TRIES_MAX, Attempt, Claim, ReplyRow, ReplyState, Try, Withdrawn},
+    reply::ReplyRow,
+    steps::{AMBIGUOUS_TRIES_MAX, Attempt, Claim, HOLD_MAX, ReplyState, Try, Withdrawn},
 };
 use self::{
     database::{Access, only, retried},

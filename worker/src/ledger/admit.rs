@@ -346,6 +346,7 @@ async fn write(
         attempts: Set(0),
         ambiguous: Set(0),
         held_until_ms: Set(0),
+        holder: Set(0),
     });
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {

@@ -56,6 +56,8 @@ table! {
         attempts: i32,
         ambiguous: i32,
         held_until_ms: i64,
+        /// A random number that the last claimer took for its claim.
+        holder: i64,
     }
 }
 
@@ -109,6 +111,17 @@ table! {
         name: String,
         value: String,
         set_ms: i64,
+    }
+}
+
+table! {
+    /// A message that was in hand when a worker died.
+    suspect "suspect" {
+        #[sea_orm(primary_key, auto_increment = false)]
+        request_key: String,
+        /// Processes of its own that it has killed.
+        deaths: i32,
+        since_ms: i64,
     }
 }
 

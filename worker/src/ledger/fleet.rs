@@ -7,7 +7,7 @@ use replyfleet::clock::UnixMillis;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::OnConflict};
 
 use super::{
-    Ledger, LedgerError, ReplyState, Verdict,
+    Ledger, LedgerError, Verdict,
     entity::{reply, request, worker},
     millis, retried, time, verdict_from, verdict_word,
 };
@@ -119,7 +119,7 @@ impl Ledger {
             tally.requests.insert(verdict_word(verdict), count.unsigned_abs());
         }
         for (word, count) in replies.into_tuple::<(String, i64)>().all(&self.database).await? {
-            tally.replies.insert(ReplyState::from_word(&word)?.word(), count.unsigned_abs());
+            tally.replies.insert(super::reply::state_from(&word)?.word(), count.unsigned_abs());
         }
         Ok(tally)
     }

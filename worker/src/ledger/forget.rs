@@ -11,7 +11,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, pr
 use super::{
     Ledger, LedgerError, ListEntry, ListKind, Listed,
     day_keys::{CLOCKS_DIFFER, day_of},
-    entity::{counter, list, reply, request, switch, worker},
+    entity::{counter, list, reply, request, suspect, switch, worker},
     millis, retried,
 };
 use crate::address::Address;
@@ -76,11 +76,12 @@ impl Ledger {
 
     async fn forget_traces(&self, now: UnixMillis) -> Result<u64, LedgerError> {
         let before = millis(now - TRACES_FOR);
+        let suspects = suspect::Entity::delete_many().filter(suspect::Column::SinceMs.lt(millis(now - RETENTION))).exec(&self.database).await?;
         let workers = worker::Entity::delete_many().filter(worker::Column::SeenMs.lt(before)).exec(&self.database).await?;
         let entries = list::Entity::delete_many().filter(list::Column::ExpiresMs.lte(millis(now))).exec(&self.database).await?;
         let default = switch::Column::Value.is_in(["on", "auto"]);
         let switches = switch::Entity::delete_many().filter(default).filter(switch::Column::SetMs.lt(before)).exec(&self.database).await?;
-        Ok(workers.rows_affected + entries.rows_affected + switches.rows_affected)
+        Ok(suspects.rows_affected + workers.rows_affected + entries.rows_affected + switches.rows_affected)
     }
 
     /// Forgets what is kept of a person: the sender loses its requests, and so starts its allowance anew, and its address

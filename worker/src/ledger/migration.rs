@@ -33,7 +33,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(RequestsAndReplies)]
+        vec![Box::new(RequestsAndReplies), Box::new(HoldersAndSuspects)]
     }
 }
 
@@ -114,6 +114,29 @@ impl MigrationTrait for RequestsAndReplies {
         let turns = (0..TURNS).map(|number| Ok(turn::ActiveModel { number: Set(number), taken: Set(mark()?) }));
         turn::Entity::insert_many(turns.collect::<Result<Vec<_>, DbErr>>()?).exec_without_returning(manager.get_connection()).await?;
         Ok(())
+    }
+}
+
+struct HoldersAndSuspects;
+
+impl MigrationName for HoldersAndSuspects {
+    fn name(&self) -> &str {
+        "0002_holders_and_suspects"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for HoldersAndSuspects {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let word = |name: &'static str| ColumnDef::new(name).string_len(64).not_null().take();
+        let time = |name: &'static str| ColumnDef::new(name).big_integer().not_null().take();
+        if !manager.has_column("reply", "holder").await? {
+            // With a default: a worker of the version before goes on while the fleet is renewed.
+            manager.alter_table(Table::alter().table("reply").add_column(time("holder").default(0)).take()).await?;
+        }
+        let mut suspect = Table::create();
+        suspect.table("suspect").col(word("request_key").primary_key()).col(ColumnDef::new("deaths").integer().not_null()).col(time("since_ms"));
+        create(manager, suspect).await
     }
 }
 
