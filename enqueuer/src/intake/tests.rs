@@ -63,6 +63,14 @@ impl Queue for Held {
         unreachable!()
     }
 
+    async fn unpark(&self, _: &Chosen, _: Unpark, _: usize) -> Result<Vec<Bytes>> {
+        unreachable!()
+    }
+
+    async fn limits(&self) -> Result<Limits> {
+        unreachable!()
+    }
+
     fn visibility(&self) -> Duration {
         unreachable!()
     }

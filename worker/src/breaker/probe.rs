@@ -59,7 +59,7 @@ impl Probe for StoreProbe {
     async fn ask(&self) -> Result<(), &'static str> {
         match self.0.ask_store().await {
             // It answers, whatever it says of the catalogue.
-            Ok(_) | Err(StoreError::Missing(_) | StoreError::TooBig(_)) => Ok(()),
+            Ok(_) | Err(StoreError::Missing(_) | StoreError::TooBig(_) | StoreError::Full(_)) => Ok(()),
             Err(StoreError::Unavailable(_)) => Err("no_answer"),
             Err(StoreError::Refused(_)) => Err("refused"),
         }
