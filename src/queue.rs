@@ -49,6 +49,13 @@ pub enum QueueError {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt(pub(crate) String);
 
+impl Receipt {
+    /// A queue's own handle, for implementations elsewhere.
+    pub fn of_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 /// One receipt of one message.
 #[derive(Clone)]
 pub struct Delivery {

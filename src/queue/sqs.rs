@@ -55,7 +55,7 @@ impl SqsQueue {
 
     async fn attributes(&self, url: &str, names: &[QueueAttributeName]) -> Result<Attributes> {
         let call = self.client.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
-        Ok(call.send().await.map_err(queue_error)?.attributes.unwrap_or_default())
+        Ok(call.send().await.map_err(failed("sqs:GetQueueAttributes", url))?.attributes.unwrap_or_default())
     }
 
     /// A message as SQS gets it.
@@ -71,7 +71,7 @@ impl SqsQueue {
 
     async fn send(&self, message: Outgoing) -> Result<()> {
         let call = self.client.send_message().queue_url(&self.url).message_body(message.body).set_message_group_id(message.group);
-        call.send().await.map(drop).map_err(queue_error)
+        call.send().await.map(drop).map_err(failed("sqs:SendMessage", &self.url))
     }
 
     /// Sends a batch in one call, and sets what came of each of its messages.
@@ -91,7 +91,10 @@ impl SqsQueue {
             entry.set_message_group_id(message.group).build()
         };
         let answer = match batch.messages.into_iter().map(entry).collect::<std::result::Result<Vec<_>, _>>() {
-            Ok(entries) => self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await.map_err(queue_error),
+            Ok(entries) => {
+                let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+                call.send().await.map_err(failed("sqs:SendMessage", &self.url))
+            }
             Err(error) => Err(QueueError::Refused(error.to_string())),
         };
         match answer {
@@ -123,7 +126,7 @@ impl SqsQueue {
             let answer = match entries {
                 Ok(entries) => {
                     let call = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
-                    call.send().await.map(|output| output.failed).map_err(queue_error)
+                    call.send().await.map(|output| output.failed).map_err(failed("sqs:ChangeMessageVisibility", &self.url))
                 }
                 Err(error) => Err(QueueError::Refused(error.to_string())),
             };
@@ -141,7 +144,7 @@ impl SqsQueue {
             let answer = match entries {
                 Ok(entries) => {
                     let call = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
-                    call.send().await.map(|output| output.failed).map_err(queue_error)
+                    call.send().await.map(|output| output.failed).map_err(failed("sqs:DeleteMessage", &self.url))
                 }
                 Err(error) => Err(QueueError::Refused(error.to_string())),
             };
@@ -198,7 +201,7 @@ impl Queue for SqsQueue {
             .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(limits).retry_config(RetryConfig::disabled()))
             .send()
             .await
-            .map_err(queue_error)?;
+            .map_err(failed("sqs:ReceiveMessage", &self.url))?;
         Ok(output.messages.unwrap_or_default().iter().map(delivery).collect())
     }
 
@@ -361,17 +364,27 @@ fn is_stale(code: &str, message: Option<&str>) -> bool {
     }
 }
 
-fn queue_error<E, R>(error: SdkError<E, R>) -> QueueError
+/// What a failed call means; `action` is what was asked of the queue at `url`, by its name in IAM.
+fn failed<'a, E, R>(action: &'a str, url: &'a str) -> impl Fn(SdkError<E, R>) -> QueueError + 'a
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug + HttpStatus + 'static,
 {
-    if let SdkError::ServiceError(service) = &error
+    move |error| queue_error(&error, action, url)
+}
+
+fn queue_error<E, R>(error: &SdkError<E, R>, action: &str, url: &str) -> QueueError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug + HttpStatus + 'static,
+{
+    if let SdkError::ServiceError(service) = error
         && is_stale(service.err().code().unwrap_or_default(), service.err().message())
     {
         return QueueError::StaleReceipt;
     }
-    match fault(&error) {
+    match fault(error) {
+        (Fault::Refused, text) if text.starts_with("AccessDenied") => QueueError::Refused(format!("{text}; it takes {action} on {url}")),
         (Fault::Refused, text) => QueueError::Refused(text),
         // A repeated put makes a second message with the same request key, which the ledger absorbs.
         (Fault::NotDone | Fault::Ambiguous, text) => QueueError::Unavailable(text),

@@ -11,8 +11,8 @@ mod drain;
 mod lease;
 pub mod pulse;
 mod queue_age;
-mod timer;
 mod respond;
+mod timer;
 
 pub mod request;
 

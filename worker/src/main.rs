@@ -1,17 +1,19 @@
-//! `replyfleet-worker`: drains the queue and answers, until SIGTERM or SIGINT.
+//! `replyfleet-worker`: drains the queue and answers, until SIGTERM or SIGINT, or until its Auto Scaling group ends the machine.
 //!
-//! Ends with 0 after it finished what it had in hand, with 1 if it could not start or not finish in time.
+//! It waits for what is away when it starts, and ends with 0 if it is told to stop meanwhile. It ends with 0 after it finished
+//! or gave back what it had in hand, with 1 if it could not start for a reason that does not pass, or was still sending when
+//! its time was over.
 
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use replyfleet::{
     settings::Settings,
     telemetry::{self, chain},
 };
-use replyfleet_worker::Worker;
+use replyfleet_worker::{lifecycle::Lifecycle, pulse::Pulse, startup, supervisor};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -19,7 +21,9 @@ use tokio::{
 
 /// Drains the queue and answers.
 ///
-/// On SIGTERM or SIGINT it receives no more, finishes what it has in hand, and ends; a second signal ends it at once.
+/// On SIGTERM or SIGINT it receives no more, finishes what it has in hand within worker.stop_timeout_s, gives back what is not
+/// finished by then, and ends within 5 s more; a long poll of SQS that is under way is awaited, 25 s at most. A second signal
+/// ends it at once. If something is away when it starts, it waits for that.
 #[derive(Parser)]
 #[command(name = "replyfleet-worker", version)]
 struct Arguments {
@@ -27,6 +31,11 @@ struct Arguments {
     #[arg(long, default_value = replyfleet::settings::DEFAULT_PATH)]
     config: PathBuf,
 }
+
+/// The longest that reading the settings and finding the AWS account takes.
+const START_MAX: Duration = Duration::from_secs(120);
+/// The longest that completing the lifecycle hook takes.
+const HOOK_MAX: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -38,17 +47,35 @@ async fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     telemetry::init(&settings.log);
-    let stop = match stop_signal() {
-        Ok(stop) => stop,
+    let (stop, is_stopping) = watch::channel(false);
+    if let Err(error) = stop_at_signal(stop.clone()) {
+        return fail(&error);
+    }
+    let (drained, is_drained) = watch::channel(false);
+    let lifecycle = match Lifecycle::open(&settings.termination, &settings.aws).await {
+        Ok(lifecycle) => lifecycle.map(|lifecycle| tokio::spawn(lifecycle.run(stop, is_drained))),
         Err(error) => return fail(&error),
     };
-    let worker = match Worker::open(&settings).await {
-        Ok(worker) => worker,
+    let pulse = Arc::new(Pulse::new(START_MAX));
+    let watchdog = tokio::spawn(supervisor::keep_telling(Arc::clone(&pulse)));
+    let opened = startup::open(&settings, is_stopping.clone(), &pulse).await;
+    watchdog.abort();
+    let is_finished = match opened {
+        Ok(Some(worker)) => {
+            tokio::spawn(supervisor::keep_telling(worker.pulse()));
+            supervisor::ready();
+            tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+            tell_when_stopping(is_stopping.clone());
+            worker.run(is_stopping).await
+        }
+        Ok(None) => true,
         Err(error) => return fail(&error),
     };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let is_finished = worker.run(stop).await;
     tracing::info!(is_finished, "stopped");
+    drained.send_replace(true);
+    if let Some(lifecycle) = lifecycle {
+        let _ = tokio::time::timeout(HOOK_MAX, lifecycle).await; // the group goes on by itself when the hook's time is over
+    }
     // Not by returning: the runtime would wait for a disk that hangs, and the stop has had its time.
     std::process::exit(i32::from(!is_finished))
 }
@@ -59,10 +86,18 @@ fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Turns true at the first signal; the second ends the process.
-fn stop_signal() -> std::io::Result<watch::Receiver<bool>> {
+/// Tells systemd when the worker begins to stop.
+fn tell_when_stopping(mut is_stopping: watch::Receiver<bool>) {
+    tokio::spawn(async move {
+        if is_stopping.wait_for(|stop| *stop).await.is_ok() {
+            supervisor::stopping();
+        }
+    });
+}
+
+/// Turns `stop` true at the first signal; the second ends the process.
+fn stop_at_signal(stop: watch::Sender<bool>) -> std::io::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
         for is_second in [false, true] {
             tokio::select! {
@@ -73,8 +108,10 @@ fn stop_signal() -> std::io::Result<watch::Receiver<bool>> {
                 std::process::exit(1);
             }
             tracing::info!("stopping: what is in hand is finished; a second signal ends at once");
-            let _ = sender.send(true); // an error means that nothing runs any more
+            stop.send_replace(true);
         }
+        // Else the channel would close, which is to say that nobody wants us any more.
+        std::future::pending::<()>().await;
     });
-    Ok(receiver)
+    Ok(())
 }

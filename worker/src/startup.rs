@@ -8,12 +8,7 @@ use std::time::Duration;
 use replyfleet::{ground::GroundError, queue::QueueError, settings::Settings, store::StoreError};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{
-    OpenError, Worker,
-    catalogue::keeper::KeeperError,
-    pulse::Pulse,
-    supervisor,
-};
+use crate::{OpenError, Worker, catalogue::keeper::KeeperError, pulse::Pulse, supervisor};
 
 /// The pause after the first failure, and the longest.
 const PAUSE_MIN: Duration = Duration::from_secs(1);

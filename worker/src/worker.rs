@@ -124,9 +124,7 @@ impl Worker {
         if settings.authentication.mode == AuthenticationMode::On {
             probes.insert(Part::Dns, Arc::new(DnsProbe(Arc::clone(&judge))));
         }
-        probes.extend(senders.iter().map(|(method, sender)| {
-            (Part::Sender(*method), Arc::new(SenderProbe(Arc::clone(sender))) as Arc<dyn Probe>)
-        }));
+        probes.extend(senders.iter().map(|(method, sender)| (Part::Sender(*method), Arc::new(SenderProbe(Arc::clone(sender))) as Arc<dyn Probe>)));
         let probe_every = settings.worker.probe_s.duration();
         let timer = Arc::new(MachineTimer);
         let breakers = Arc::new(Breakers::new(probes.keys().copied(), probe_every, Arc::clone(&metrics), Arc::clone(&clock), timer));

@@ -3,7 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use replyfleet::{
     envelope::{Facts, Mail},
-    queue::{Delivery, Depth, Parked, Receipt, Settlement},
+    queue::{Chosen, Delivery, Depth, Limits, Parked, Receipt, Settlement, Unpark},
 };
 use tokio::sync::Semaphore;
 

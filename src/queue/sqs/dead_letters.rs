@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeN
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 
-use super::{SqsQueue, queue_error, seconds, wire};
+use super::{SqsQueue, failed, seconds, wire};
 use crate::{
     clock::UnixMillis,
     envelope::Envelope,
@@ -39,7 +39,7 @@ impl SqsQueue {
     /// a second dead letter, never none.
     pub(super) async fn park(&self, delivery: &Delivery, reason: &'static str) -> Result<()> {
         let held = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(&delivery.receipt.0);
-        held.visibility_timeout(seconds(self.visibility)).send().await.map_err(queue_error)?;
+        held.visibility_timeout(seconds(self.visibility)).send().await.map_err(failed("sqs:ChangeMessageVisibility", &self.url))?;
         self.client
             .send_message()
             .queue_url(&self.dead_letter_url)
@@ -48,7 +48,7 @@ impl SqsQueue {
             .message_attributes(RECEIVES, text_attribute(&delivery.receive_count.to_string())?)
             .send()
             .await
-            .map_err(queue_error)?;
+            .map_err(failed("sqs:SendMessage", &self.dead_letter_url))?;
         for _ in 0..PARK_DELETES_MAX {
             match self.delete(&[&delivery.receipt]).await.pop() {
                 Some(Err(QueueError::StaleReceipt)) | Some(Ok(())) | None => return Ok(()),
@@ -111,10 +111,10 @@ impl SqsQueue {
             let group = Envelope::decode(&wire).ok().map(|envelope| envelope.facts.group).filter(|group| !group.is_empty());
             let body = message.body().unwrap_or_default();
             let send = self.client.send_message().queue_url(&self.url).message_body(body).set_message_group_id(group);
-            send.send().await.map_err(queue_error)?;
+            send.send().await.map_err(failed("sqs:SendMessage", &self.url))?;
         }
         let delete = self.client.delete_message().queue_url(&self.dead_letter_url).set_receipt_handle(message.receipt_handle.clone());
-        delete.send().await.map_err(queue_error)?;
+        delete.send().await.map_err(failed("sqs:DeleteMessage", &self.dead_letter_url))?;
         Ok(wire)
     }
 
@@ -132,7 +132,7 @@ impl SqsQueue {
             .message_attribute_names(RECEIVES)
             .send()
             .await
-            .map_err(queue_error)?;
+            .map_err(failed("sqs:ReceiveMessage", &self.dead_letter_url))?;
         Ok(output.messages.unwrap_or_default())
     }
 }

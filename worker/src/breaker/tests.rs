@@ -1,9 +1,32 @@
-//! One breaker's course, and what the breakers of a worker together say. Time stands still unless it is moved.
+//! One breaker's course, what the breakers of a worker together say, and the drain loop through hours without something that
+//! it needs. Time stands still unless it is moved.
 
-use replyfleet::clock::SystemClock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{state::FAILURES_MAX, *};
-use crate::{reason::Reason, timer::tests::TestTimer};
+use async_trait::async_trait;
+use bytes::Bytes;
+use replyfleet::{
+    clock::SystemClock,
+    envelope::{Envelope, Facts, Mail},
+    queue::{Delivery, Depth, Parked, Queue, Receipt, Settlement},
+    store::dir::DirStore,
+};
+use tokio::sync::watch;
+
+use super::{
+    probe::{Probe, Probes, keep_asking},
+    state::FAILURES_MAX,
+    *,
+};
+use crate::{
+    drain::{Drain, Respond},
+    lease::Hold,
+    pace::Pace,
+    pulse::Pulse,
+    reason::Reason,
+    respond::Account,
+    timer::tests::TestTimer,
+};
 
 const SES: Part = Part::Sender(SendMethod::Ses);
 const SMTP: Part = Part::Sender(SendMethod::Smtp);
@@ -147,4 +170,222 @@ fn failures_between_successes_are_the_messages_own() {
         }
     }
     assert_eq!((admitted(&breakers), breakers.next_probe()), ("all", None));
+}
+
+/// A message of [`TestQueue`].
+struct Message {
+    wire: Bytes,
+    visible_at: Duration,
+    receives: u32,
+    is_in_hand: bool,
+}
+
+/// A queue in the test's time, that counts how often it gave out each message.
+struct TestQueue {
+    timer: Arc<TestTimer>,
+    messages: Mutex<Vec<Option<Message>>>,
+    receives_max: AtomicUsize,
+    parked: AtomicUsize,
+}
+
+impl TestQueue {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<Option<Message>>) -> T) -> T {
+        work(&mut self.messages.lock().expect("no panic while it was held"))
+    }
+
+    fn left(&self) -> usize {
+        self.with(|messages| messages.iter().flatten().count())
+    }
+
+    fn is_anything_in_hand(&self) -> bool {
+        self.with(|messages| messages.iter().flatten().any(|message| message.is_in_hand))
+    }
+
+    fn take(&self, max: usize) -> Vec<Delivery> {
+        let now = self.timer.passed();
+        self.with(|messages| {
+            let visible = messages.iter_mut().enumerate().filter_map(|(index, message)| Some((index, message.as_mut()?)));
+            let visible = visible.filter(|(_, message)| !message.is_in_hand && message.visible_at <= now).take(max);
+            visible
+                .map(|(index, message)| {
+                    (message.receives, message.is_in_hand) = (message.receives + 1, true);
+                    self.receives_max.fetch_max(message.receives as usize, Ordering::SeqCst);
+                    Delivery { wire: message.wire.clone(), receipt: receipt(index), receive_count: message.receives }
+                })
+                .collect()
+        })
+    }
+}
+
+fn receipt(index: usize) -> Receipt {
+    Receipt::of_text(&index.to_string())
+}
+
+#[async_trait]
+impl Queue for TestQueue {
+    async fn put(&self, envelope: &Envelope) -> replyfleet::queue::Result<()> {
+        let message = Message { wire: Bytes::from(envelope.encode()), visible_at: Duration::ZERO, receives: 0, is_in_hand: false };
+        self.with(|messages| messages.push(Some(message)));
+        Ok(())
+    }
+    async fn receive(&self, max: usize, wait: Duration) -> replyfleet::queue::Result<Vec<Delivery>> {
+        let found = self.take(max);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        self.timer.sleep(wait).await;
+        Ok(self.take(max))
+    }
+    async fn extend(&self, receipts: &[Receipt]) -> Vec<replyfleet::queue::Result<()>> {
+        receipts.iter().map(|_| Ok(())).collect()
+    }
+    async fn settle(&self, settlements: &[(Delivery, Settlement)]) -> Vec<replyfleet::queue::Result<()>> {
+        let now = self.timer.passed();
+        self.with(|messages| {
+            for (delivery, settlement) in settlements {
+                let index = (0..messages.len()).find(|index| receipt(*index) == delivery.receipt).expect("it was given out");
+                match (settlement, &mut messages[index]) {
+                    (Settlement::Release(delay), Some(message)) => (message.visible_at, message.is_in_hand) = (now + *delay, false),
+                    (Settlement::Park(_), message) => {
+                        self.parked.fetch_add(1, Ordering::SeqCst);
+                        *message = None;
+                    }
+                    (_, message) => *message = None,
+                }
+            }
+        });
+        settlements.iter().map(|_| Ok(())).collect()
+    }
+    async fn depth(&self) -> replyfleet::queue::Result<Depth> {
+        Ok(Depth::default())
+    }
+    async fn parked(&self, _max: usize) -> replyfleet::queue::Result<Vec<Parked>> {
+        Ok(Vec::new())
+    }
+    fn visibility(&self) -> Duration {
+        Duration::from_secs(36_000)
+    }
+}
+
+/// Answers by SES, and needs ledger and name server before. What is away says nothing or, of SES, that it is paused.
+struct Answers {
+    breakers: Arc<Breakers>,
+    away: Arc<Mutex<Option<Part>>>,
+    answered: AtomicUsize,
+}
+
+#[async_trait]
+impl Respond for Answers {
+    async fn respond(&self, _: &Delivery, _: Option<&Envelope>, _: &Hold, account: &mut Account) -> Outcome {
+        let away = *self.away.lock().expect("no panic while it was held");
+        match away {
+            Some(Part::Ledger) => return Outcome::Retry(Wait::Ledger),
+            Some(Part::Dns) => return Outcome::Retry(Wait::Dns),
+            _ => account.proof = "dkim",
+        }
+        match self.breakers.pass(SendMethod::Ses) {
+            Err(wait) => Outcome::Retry(wait),
+            Ok(pass) if away == Some(SES) => {
+                pass.is_away("paused");
+                Outcome::Retry(Wait::Sender)
+            }
+            Ok(pass) => {
+                pass.succeeded();
+                self.answered.fetch_add(1, Ordering::SeqCst);
+                Outcome::Answered
+            }
+        }
+    }
+    fn ways(&self) -> Vec<Vec<SendMethod>> {
+        vec![vec![SendMethod::Ses]]
+    }
+}
+
+/// Says what is so; or always that all is well, as SES does that lets one ask while it lets nobody send.
+struct Says(Part, Arc<Mutex<Option<Part>>>, bool);
+
+#[async_trait]
+impl Probe for Says {
+    async fn ask(&self) -> Result<(), &'static str> {
+        let is_away = *self.1.lock().expect("no panic while it was held") == Some(self.0);
+        if is_away && !self.2 { Err("no_answer") } else { Ok(()) }
+    }
+}
+
+/// Six hours without `part`, with mail in the queue and more coming, through the drain loop itself. Returns how often a message
+/// was received at most.
+async fn six_hours_without(part: Part, is_probe_wrong: bool) -> usize {
+    const HOURS: Duration = Duration::from_secs(6 * 3_600);
+    const LATER: Duration = Duration::from_secs(1_800);
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let (breakers, timer) = breakers();
+    let away = Arc::new(Mutex::new(Some(part)));
+    let queue =
+        Arc::new(TestQueue { timer: Arc::clone(&timer), messages: Mutex::default(), receives_max: AtomicUsize::new(0), parked: AtomicUsize::new(0) });
+    let mut mails = 0;
+    let mut put = async || {
+        let facts = Facts { request_key: format!("k{mails}"), ..Facts::default() };
+        mails += 1;
+        queue.put(&Envelope { facts, mail: Mail::Inline(Bytes::from_static(b"x")) }).await.expect("put");
+    };
+    for _ in 0..200 {
+        put().await;
+    }
+    let probes: Probes = [Part::Ledger, Part::Dns, SES]
+        .into_iter()
+        .map(|asked| (asked, Arc::new(Says(asked, Arc::clone(&away), is_probe_wrong)) as Arc<dyn Probe>))
+        .collect();
+    let asking = tokio::spawn(keep_asking(Arc::clone(&breakers), probes));
+    let answers = Arc::new(Answers { breakers: Arc::clone(&breakers), away: Arc::clone(&away), answered: AtomicUsize::new(0) });
+    let drain = Drain {
+        queue: Arc::clone(&queue) as _,
+        pace: Arc::new(Pace::new([])),
+        store: Arc::new(DirStore::open(dir.path()).expect("store")),
+        responder: Arc::clone(&answers) as _,
+        metrics: Arc::clone(&breakers.metrics),
+        breakers,
+        pulse: Arc::new(Pulse::new(HOURS)),
+        clock: Arc::new(SystemClock),
+        slots: 32,
+        long_poll: Duration::from_secs(1),
+        stop_timeout: Duration::from_secs(5),
+    };
+    let (stop, is_stopping) = watch::channel(false);
+    let running = tokio::spawn(drain.run(is_stopping));
+    let mut next_mail = Duration::ZERO;
+    while timer.passed() < HOURS + LATER {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        if timer.passed() >= HOURS {
+            away.lock().expect("no panic while it was held").take();
+        } else if timer.passed() >= next_mail {
+            put().await;
+            next_mail += MINUTE;
+        }
+        if !queue.is_anything_in_hand() {
+            timer.skip();
+        }
+    }
+    stop.send_replace(true);
+    timer.skip();
+    assert!(running.await.expect("no panic"));
+    asking.abort();
+    assert_eq!((queue.left(), queue.parked.load(Ordering::SeqCst), answers.answered.load(Ordering::SeqCst)), (0, 0, mails), "{part:?}");
+    queue.receives_max.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn six_hours_without_database_name_server_or_ses_burn_nothing() {
+    for (part, is_probe_wrong, receives_max) in [
+        (Part::Ledger, false, 3),
+        (Part::Dns, false, 3),
+        (SES, false, 3),
+        // Reads are answered and writes are not, or SES lets us ask and not send: one message a minute tries.
+        (Part::Ledger, true, 6),
+        (SES, true, 6),
+    ] {
+        let receives = six_hours_without(part, is_probe_wrong).await;
+        assert!(receives <= receives_max, "{part:?}, {is_probe_wrong}: a message was received {receives} times");
+    }
 }

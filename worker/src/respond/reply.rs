@@ -34,8 +34,7 @@ const CLOCK_GRACE: Duration = Duration::from_secs(5);
 /// gives the claim back: what is left of it is needed to send and to record.
 const CLAIM_MAX: Duration = ANSWER_TIMEOUT;
 /// How much longer a claim holds than its send may take by itself: from the asking to the record.
-const CLAIM_GRACE: Duration =
-    Duration::from_secs(CLAIM_MAX.as_secs() + SEND_GRACE.as_secs() + ANSWER_TIMEOUT.as_secs() + CLOCK_GRACE.as_secs());
+const CLAIM_GRACE: Duration = Duration::from_secs(CLAIM_MAX.as_secs() + SEND_GRACE.as_secs() + ANSWER_TIMEOUT.as_secs() + CLOCK_GRACE.as_secs());
 /// Tries to record what came of a send before the claim is left to run out.
 const RECORD_TRIES_MAX: u32 = 5;
 /// Between them.

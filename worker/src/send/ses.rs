@@ -228,8 +228,7 @@ const PAUSED: &str = "paused";
 const SUSPENDED: &str = "suspended";
 const QUOTA: &str = "quota";
 /// Codes by which SES says that nobody may send for this account now.
-const AWAY: [(&str, &str); 3] =
-    [("SendingPausedException", PAUSED), ("AccountSuspendedException", SUSPENDED), ("LimitExceededException", QUOTA)];
+const AWAY: [(&str, &str); 3] = [("SendingPausedException", PAUSED), ("AccountSuspendedException", SUSPENDED), ("LimitExceededException", QUOTA)];
 /// How a throttle says that it is the day's quota (SES Developer Guide, "Errors related to sending quotas").
 const DAILY_QUOTA: &str = "daily message quota exceeded";
 
