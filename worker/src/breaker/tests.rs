@@ -8,7 +8,7 @@ use bytes::Bytes;
 use replyfleet::{
     clock::SystemClock,
     envelope::{Envelope, Facts, Mail},
-    queue::{Delivery, Depth, Parked, Queue, Receipt, Settlement},
+    queue::{Chosen, Delivery, Depth, Limits, Parked, Queue, Receipt, Settlement, Unpark},
     store::dir::DirStore,
 };
 use tokio::sync::watch;
@@ -261,6 +261,12 @@ impl Queue for TestQueue {
     }
     async fn parked(&self, _max: usize) -> replyfleet::queue::Result<Vec<Parked>> {
         Ok(Vec::new())
+    }
+    async fn unpark(&self, _: &Chosen, _: Unpark, _: usize) -> replyfleet::queue::Result<Vec<Bytes>> {
+        Ok(Vec::new())
+    }
+    async fn limits(&self) -> replyfleet::queue::Result<Limits> {
+        Ok(Limits::default())
     }
     fn visibility(&self) -> Duration {
         Duration::from_secs(36_000)
