@@ -7,7 +7,7 @@ use crate::{
     world::{INLINE_BYTES_MAX, World, wild_mail},
 };
 
-fn mails() -> Vec<Vec<u8>> {
+pub(crate) fn mails() -> Vec<Vec<u8>> {
     let all_bytes: Vec<u8> = (0..=255).collect();
     let mut mails: Vec<Vec<u8>> = [
         &b""[..],

@@ -11,11 +11,12 @@ use replyfleet_tests as harness;
 use crate::world::{World, read_envelopes, wild_mail};
 
 /// Runs the words behind it in a mount namespace of its own, after `mount`.
-fn in_namespace(mount: &str) -> Vec<OsString> {
+pub(crate) fn in_namespace(mount: &str) -> Vec<OsString> {
     ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh"].map(OsString::from).into()
 }
 
-fn has_no_namespaces() -> bool {
+/// Whether there are no mount namespaces here; says so.
+pub(crate) fn has_no_namespaces() -> bool {
     let script = ["--mount", "--propagation", "private", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
     let works = Command::new("unshare").args(script).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !works {

@@ -14,6 +14,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use replyfleet::envelope::Envelope;
 use replyfleet_tests as harness;
+use serde_json::json;
 
 /// How the endpoint answers.
 #[derive(Clone)]
@@ -26,6 +27,10 @@ pub(crate) enum Manner {
     IsSilent,
     /// Takes the message and cuts the connection before it says so.
     TakesAndCuts,
+    /// Takes the message and never says so.
+    TakesAndIsSilent,
+    /// Takes a message; of a batch all but the first.
+    TakesAllButTheFirst,
 }
 
 /// The endpoint. Its threads end with the test process.
@@ -38,6 +43,8 @@ struct Shared {
     manner: Mutex<Manner>,
     taken: Mutex<Vec<Bytes>>,
     served: AtomicUsize,
+    /// Messages in each batch.
+    batches: Mutex<Vec<usize>>,
 }
 
 impl Sqs {
@@ -45,7 +52,7 @@ impl Sqs {
     pub(crate) fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { manner: Mutex::new(manner), taken: Mutex::default(), served: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared { manner: Mutex::new(manner), taken: Mutex::default(), served: AtomicUsize::new(0), batches: Mutex::default() });
         let for_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -83,7 +90,20 @@ impl Sqs {
         harness::wait_for("the endpoint to serve every connection", Duration::from_secs(10), || {
             (self.shared.served.load(Ordering::SeqCst) == 0).then_some(())
         });
+        self.taken_so_far()
+    }
+
+    /// The messages that were taken, whoever is still being served.
+    ///
+    /// # Panics
+    /// If one is not a whole envelope in base64.
+    pub(crate) fn taken_so_far(&self) -> Vec<Envelope> {
         self.shared.taken.lock().unwrap().iter().map(|wire| Envelope::decode(wire).expect("a whole envelope")).collect()
+    }
+
+    /// How many messages each batch had that came.
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.shared.batches.lock().unwrap().clone()
     }
 }
 
@@ -111,30 +131,49 @@ impl Shared {
             if target.is_empty() && lines == 2 {
                 return stream.get_mut().write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"); // the probe
             }
-            assert_eq!(target, "amazonsqs.sendmessage", "the enqueuer asks for nothing else");
+            let is_batch = target == "amazonsqs.sendmessagebatch";
+            assert!(is_batch || target == "amazonsqs.sendmessage", "the enqueuer asks for nothing else: {target}");
             let mut body = vec![0; length];
             stream.read_exact(&mut body)?;
             let manner = self.manner.lock().unwrap().clone();
-            let (status, answer) = match manner {
-                Manner::Takes => {
-                    self.take(&body);
-                    (200, r#"{"MD5OfMessageBody":"d41d8cd98f00b204e9800998ecf8427e","MessageId":"1"}"#.to_owned())
-                }
+            let request: serde_json::Value = serde_json::from_slice(&body).expect("the request is JSON");
+            let answer = match manner {
+                Manner::Takes => (200, self.take(&request, is_batch, 0)),
+                Manner::TakesAllButTheFirst => (200, self.take(&request, is_batch, 1)),
                 Manner::Answers(status, answer) => (status, answer),
                 Manner::IsSilent => return stream.read_to_end(&mut Vec::new()).map(drop),
+                Manner::TakesAndIsSilent => {
+                    self.take(&request, is_batch, 0);
+                    return stream.read_to_end(&mut Vec::new()).map(drop);
+                }
                 Manner::TakesAndCuts => {
-                    self.take(&body);
+                    self.take(&request, is_batch, 0);
                     return Ok(());
                 }
             };
+            let (status, answer) = answer;
             let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n", answer.len());
             stream.get_mut().write_all(format!("{head}{answer}").as_bytes())?;
         }
     }
 
-    fn take(&self, request: &[u8]) {
-        let request: serde_json::Value = serde_json::from_slice(request).expect("the request is JSON");
-        let body = request["MessageBody"].as_str().expect("the request has a body");
-        self.taken.lock().unwrap().push(BASE64_STANDARD.decode(body).expect("the body is base64").into());
+    /// Takes a message, or a batch but for its first `refused`; the answer to it.
+    fn take(&self, request: &serde_json::Value, is_batch: bool, refused: usize) -> String {
+        const MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
+        let keep = |body: &serde_json::Value| {
+            let body = body.as_str().expect("the request has a body");
+            self.taken.lock().unwrap().push(BASE64_STANDARD.decode(body).expect("the body is base64").into());
+        };
+        if !is_batch {
+            keep(&request["MessageBody"]);
+            return json!({ "MD5OfMessageBody": MD5, "MessageId": "1" }).to_string();
+        }
+        let entries = request["Entries"].as_array().expect("a batch has entries");
+        self.batches.lock().unwrap().push(entries.len());
+        let (failed, taken) = entries.split_at(refused);
+        taken.iter().for_each(|entry| keep(&entry["MessageBody"]));
+        let taken: Vec<_> = taken.iter().map(|entry| json!({ "Id": entry["Id"], "MessageId": "1", "MD5OfMessageBody": MD5 })).collect();
+        let failed: Vec<_> = failed.iter().map(|entry| json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false })).collect();
+        json!({ "Successful": taken, "Failed": failed }).to_string()
     }
 }

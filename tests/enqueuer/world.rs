@@ -154,6 +154,11 @@ bounce_address = "bounce@example.com"
         read_envelopes(&self.spool.join("new")).into_iter().map(|envelope| self.with_mail(envelope)).collect()
     }
 
+    /// How many messages are in `new/`.
+    pub(crate) fn spooled_count(&self) -> usize {
+        fs::read_dir(self.spool.join("new")).map_or(0, |entries| entries.count())
+    }
+
     /// An envelope with its mail, from the store if it lies there.
     pub(crate) fn with_mail(&self, envelope: Envelope) -> (Envelope, Bytes) {
         let mail = match &envelope.mail {
