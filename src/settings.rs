@@ -275,6 +275,9 @@ pub struct WorkerSettings {
     /// A message that was received more often is parked.
     #[serde(default = "default_receives_max")]
     pub receives_max: Count<1, 1_000>,
+    /// How long a message that may have killed a worker may take in a process of its own.
+    #[serde(default = "default_quarantine_timeout")]
+    pub quarantine_timeout_s: Seconds<1, 3_600>,
 }
 
 fn default_slots() -> Count<1, 1_000> {
@@ -285,6 +288,9 @@ fn default_stop_timeout() -> Seconds<1, 3_600> {
 }
 fn default_probe() -> Seconds<1, 3_600> {
     Seconds::new(60)
+}
+fn default_quarantine_timeout() -> Seconds<1, 3_600> {
+    Seconds::new(120)
 }
 fn default_receives_max() -> Count<1, 1_000> {
     // With delays of up to an hour, a message that only waits reaches the default age_max_s first.

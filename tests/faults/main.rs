@@ -4,11 +4,13 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![forbid(unsafe_code)]
 
+mod alone;
 mod claim_check;
 mod clouded;
 mod delete_fails;
 mod log_full;
 mod partial_batches;
+mod poison;
 mod postfix_killed;
 mod recipients;
 mod running;

@@ -148,12 +148,12 @@ impl Breakers {
     /// How long what needs `part` waits, if it is open.
     pub(crate) fn wait(&self, part: Part) -> Option<Wait> {
         let since = self.state(part)?.open_since()?;
-        Some(self.wait_since(part, since))
+        Some(self.wait_since(since))
     }
 
-    fn wait_since(&self, part: Part, since: Instant) -> Wait {
+    fn wait_since(&self, since: Instant) -> Wait {
         let away = self.timer.now().duration_since(since).clamp(WAIT_MIN.min(self.probe_every), WAIT_MAX);
-        Wait::Breaker(part.word(), away)
+        Wait::Breaker(away)
     }
 
     fn wait_for_any(&self, way: &[SendMethod]) -> Option<Wait> {
@@ -171,7 +171,7 @@ impl Breakers {
             None => false,
             Some(mut state) => {
                 let now = self.timer.now();
-                state.take(now).ok_or_else(|| self.wait_since(part, state.open_since().unwrap_or(now)))?
+                state.take(now).ok_or_else(|| self.wait_since(state.open_since().unwrap_or(now)))?
             }
         };
         Ok(Pass { breakers: Arc::clone(self), part, is_first })
@@ -180,7 +180,7 @@ impl Breakers {
     /// What a message's end says of ledger and name server. Who asks the store says itself how that went.
     pub(crate) fn learn(&self, outcome: &Outcome, request_key: &str, is_proof_known: bool) {
         let failed = match outcome {
-            Outcome::Retry(Wait::Stopping | Wait::Breaker(..) | Wait::Lease) | Outcome::Parked(_) => return,
+            Outcome::Retry(Wait::Stopping | Wait::Breaker(_) | Wait::Lease | Wait::Quarantine) | Outcome::Parked(_) => return,
             Outcome::Retry(Wait::Ledger) => Some(Part::Ledger),
             Outcome::Retry(Wait::Dns) => Some(Part::Dns),
             _ => None,

@@ -3,20 +3,18 @@
 //!
 //! * A slot is taken before a message is received and given back after it was settled, so nothing waits in a local
 //!   buffer while its lease runs.
-//! * A panic in one message is caught here, counted, and parks that message.
+//! * A message that kills its worker is kept from the others in [`crate::isolation`]; a panic parks its message there.
 //! * On stop, the receive in flight is awaited: dropped, it could hide its messages for a whole time-out. What it
 //!   brings is released at once; what is in hand is finished, or given back when the time for it is over, unless it is
 //!   just being sent.
 //! * While nothing could be answered, nothing is received ([`crate::breaker`]).
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
 use replyfleet::{
     clock::Clock,
     envelope::{Envelope, Mail},
@@ -28,9 +26,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use crate::{
     breaker::{Admission, Breakers},
     catalogue::SendMethod,
+    isolation::Isolation,
     lease::{Hold, Leases},
     metrics::{Metrics, Story},
-    outcome::{Outcome, Park, Wait},
+    outcome::{Outcome, Wait},
     pace::Pace,
     pulse::Pulse,
     respond::Account,
@@ -55,9 +54,9 @@ const STEP_GRACE: Duration = Duration::from_secs(60);
 /// Who answers deliveries: the responder, but for tests.
 #[async_trait]
 pub(crate) trait Respond: Send + Sync {
-    /// Answers a delivery, or finds out why not. `envelope` is the delivery's, if it could be read, and `hold` its lease.
-    /// `account` is where what the log tells is left.
-    async fn respond(&self, delivery: &Delivery, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Outcome;
+    /// Answers a message, or finds out why not. `receive_count` is how often it was received, this time included, `envelope` what
+    /// is in it, if it could be read, and `hold` its lease. `account` is where what the log tells is left.
+    async fn respond(&self, receive_count: u32, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Outcome;
 
     /// The ways by which replies may leave now ([`crate::breaker::ways`]).
     fn ways(&self) -> Vec<Vec<SendMethod>>;
@@ -69,6 +68,7 @@ pub(crate) struct Drain {
     pub(crate) pace: Arc<Pace>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) responder: Arc<dyn Respond>,
+    pub(crate) isolation: Isolation,
     pub(crate) breakers: Arc<Breakers>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) metrics: Arc<Metrics>,
@@ -137,9 +137,10 @@ impl Drain {
         this.pulse.beat(this.stop_timeout + RELEASE_TIME + STEP_GRACE);
         drop(ended);
         let all = u32::try_from(this.slots).unwrap_or(u32::MAX);
+        let finishing = async { tokio::join!(slots.acquire_many(all), this.isolation.finish()).0.is_ok() };
         let is_finished = tokio::select! {
             biased;
-            all = slots.acquire_many(all) => all.is_ok(),
+            is_finished = finishing => is_finished,
             _ = last_call => false,
         };
         if is_finished {
@@ -164,7 +165,7 @@ impl Drain {
         self: Arc<Self>,
         delivery: Delivery,
         hold: Hold,
-        slot: OwnedSemaphorePermit,
+        mut slot: OwnedSemaphorePermit,
         ended: mpsc::Sender<Ended>,
         is_stopping: bool,
         mut is_hurried: watch::Receiver<bool>,
@@ -183,17 +184,16 @@ impl Drain {
         } else if let Some(wait) = self.breakers.blocking(|| self.responder.ways()) {
             Outcome::Retry(wait)
         } else {
-            let respond = AssertUnwindSafe(self.responder.respond(&delivery, envelope.as_ref(), &hold, &mut account)).catch_unwind();
-            tokio::pin!(respond);
-            let answered = tokio::select! {
+            let answering = self.isolation.answer(&*self.responder, &delivery, envelope.as_ref(), &hold, &mut account, &mut slot);
+            tokio::pin!(answering);
+            tokio::select! {
                 biased;
-                answered = &mut respond => answered,
+                outcome = &mut answering => outcome,
                 () = hurried(&mut is_hurried) => match hold.is_sending() {
-                    true => respond.await,
-                    false => Ok(Outcome::Retry(Wait::Stopping)),
+                    true => answering.await,
+                    false => Outcome::Retry(Wait::Stopping),
                 },
-            };
-            answered.unwrap_or(Outcome::Parked(Park::Panicked))
+            }
         };
         let request_key = envelope.as_ref().map(|envelope| envelope.facts.request_key.as_str()).unwrap_or_default();
         self.breakers.learn(&outcome, request_key, !account.proof.is_empty());

@@ -6,10 +6,14 @@
 
 pub mod crypto;
 
+mod alone;
 mod breaker;
 mod drain;
+mod isolation;
+mod journal;
 mod lease;
 pub mod pulse;
+mod quarantine;
 mod queue_age;
 mod respond;
 mod timer;

@@ -13,7 +13,7 @@ use replyfleet::{
     settings::Settings,
     telemetry::{self, chain},
 };
-use replyfleet_worker::{lifecycle::Lifecycle, pulse::Pulse, startup, supervisor};
+use replyfleet_worker::{Worker, lifecycle::Lifecycle, pulse::Pulse, startup, supervisor};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -30,6 +30,9 @@ struct Arguments {
     /// The file of settings.
     #[arg(long, default_value = replyfleet::settings::DEFAULT_PATH)]
     config: PathBuf,
+    /// Answers the one message on standard input; a worker starts this for a message that may have killed another.
+    #[arg(long, hide = true)]
+    alone: bool,
 }
 
 /// The longest that reading the settings and finding the AWS account takes.
@@ -47,6 +50,9 @@ async fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     telemetry::init(&settings.log);
+    if arguments.alone {
+        return answer_alone(&settings).await;
+    }
     let (stop, is_stopping) = watch::channel(false);
     if let Err(error) = stop_at_signal(stop.clone()) {
         return fail(&error);
@@ -62,6 +68,10 @@ async fn main() -> ExitCode {
     watchdog.abort();
     let is_finished = match opened {
         Ok(Some(worker)) => {
+            let worker = match worker.isolate(&settings, &arguments.config) {
+                Ok(worker) => worker,
+                Err(error) => return fail(&error),
+            };
             tokio::spawn(supervisor::keep_telling(worker.pulse()));
             supervisor::ready();
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
@@ -78,6 +88,17 @@ async fn main() -> ExitCode {
     }
     // Not by returning: the runtime would wait for a disk that hangs, and the stop has had its time.
     std::process::exit(i32::from(!is_finished))
+}
+
+/// Obeys no signal: the worker that started this does.
+async fn answer_alone(settings: &Settings) -> ExitCode {
+    let worker = match Worker::open(settings).await {
+        Ok(worker) => worker,
+        Err(error) => return fail(&error),
+    };
+    let told = worker.answer_alone().await;
+    // Not by returning: the runtime would wait for the thread that reads standard input.
+    std::process::exit(i32::from(told.is_err()))
 }
 
 #[expect(clippy::print_stderr, reason = "a program that cannot start says so on standard error, log or no log")]

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use replyfleet::queue::Settlement;
+use serde::{Deserialize, Serialize};
 use tracing::Level;
 
 use crate::{ledger::ReplyState, reason::Reason};
 
 /// How a message ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Every reply is terminal, and at least one was sent.
     Answered,
@@ -27,7 +28,7 @@ pub enum Outcome {
 }
 
 /// What a message waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wait {
     /// The database.
     Ledger,
@@ -43,16 +44,18 @@ pub enum Wait {
     Pace(Duration),
     /// Another worker's claim on a reply to run out.
     Claim,
-    /// What is known to be away to come back, put back for so long: the name of its breaker.
-    Breaker(&'static str, Duration),
+    /// What is known to be away to come back, put back for so long.
+    Breaker(Duration),
     /// A worker whose hold on the message is sure: this one's could not be extended.
     Lease,
+    /// A process of its own: it was in hand when a worker died, and may be to blame.
+    Quarantine,
     /// This worker is stopping and has not begun with it.
     Stopping,
 }
 
 /// Why a message is parked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Park {
     /// It is not an envelope that this version reads.
     UnreadableEnvelope,
@@ -64,6 +67,8 @@ pub enum Park {
     ReceivedTooOften,
     /// Working on it panicked.
     Panicked,
+    /// The processes that worked on it alone have died.
+    KillsWorker,
 }
 
 /// What an outcome means.
@@ -109,7 +114,7 @@ impl Outcome {
             Outcome::Retry(wait @ Wait::Stopping) => row(Settlement::Release(Duration::ZERO), Level::INFO, "retry", wait.word()),
             // Nothing is wrong, and it is told exactly when to come.
             Outcome::Retry(wait @ Wait::Pace(away)) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
-            Outcome::Retry(wait @ Wait::Breaker(_, away)) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
+            Outcome::Retry(wait @ Wait::Breaker(away)) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
             Outcome::Retry(wait) => row(Settlement::Release(retry_delay(receive_count)), Level::WARN, "retry", wait.word()),
             Outcome::Parked(park) => row(Settlement::Park(park.word()), Level::ERROR, "parked", park.word()),
         }
@@ -133,8 +138,9 @@ impl Wait {
             Wait::Sender => "sender",
             Wait::Pace(_) => "pace",
             Wait::Claim => "claim",
-            Wait::Breaker(..) => "breaker",
+            Wait::Breaker(_) => "breaker",
             Wait::Lease => "lease",
+            Wait::Quarantine => "quarantine",
             Wait::Stopping => "stopping",
         }
     }
@@ -149,6 +155,7 @@ impl Park {
             Park::MailDiffers => "mail_differs",
             Park::ReceivedTooOften => "received_too_often",
             Park::Panicked => "panicked",
+            Park::KillsWorker => "kills_worker",
         }
     }
 }

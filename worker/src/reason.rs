@@ -2,8 +2,10 @@
 //!
 //! The numbers are those of `docs/answering.md`.
 
+use serde::{Deserialize, Serialize};
+
 /// A reason not to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
     /// 1: MAIL FROM is `<>` or has no `@`: a bounce, or nothing that could be answered.
     NullSender,

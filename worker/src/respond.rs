@@ -4,14 +4,13 @@
 
 mod reply;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use replyfleet::{
     clock::Clock,
     envelope::{ClaimMismatch, Envelope, Facts, Mail},
-    queue::Delivery,
     settings::Trust,
     store::{Fetched, Store, StoreError},
 };
@@ -66,9 +65,9 @@ pub(crate) struct Account {
     /// Where its replies stand.
     pub(crate) replies: Vec<ReplyState>,
     /// What proved its sender; empty if nobody asked.
-    pub(crate) proof: &'static str,
+    pub(crate) proof: Cow<'static, str>,
     /// What the ledger granted; empty if it was not asked.
-    pub(crate) granted: &'static str,
+    pub(crate) granted: Cow<'static, str>,
     /// How many of its replies left without their files, which were too big.
     pub(crate) without_files: usize,
     /// How often a next hop would not take one of its replies, where that is what it waits for. How often the message was
@@ -158,8 +157,8 @@ enum Recalled {
 
 #[async_trait]
 impl Respond for Responder {
-    async fn respond(&self, delivery: &Delivery, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Outcome {
-        let outcome = self.answer(delivery, envelope, hold, account).await.unwrap_or_else(Outcome::from);
+    async fn respond(&self, receive_count: u32, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Outcome {
+        let outcome = self.answer(receive_count, envelope, hold, account).await.unwrap_or_else(Outcome::from);
         match (&outcome, envelope) {
             (Outcome::Ignored(reason), Some(Envelope { facts, mail: Mail::Stored(_) })) => {
                 self.note_ignored(facts, *reason).await.unwrap_or_else(Outcome::from)
@@ -174,10 +173,10 @@ impl Respond for Responder {
 }
 
 impl Responder {
-    async fn answer(&self, delivery: &Delivery, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Result<Outcome, Stop> {
+    async fn answer(&self, receive_count: u32, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Result<Outcome, Stop> {
         let envelope = envelope.ok_or(Stop::Park(Park::UnreadableEnvelope))?;
         let facts = &envelope.facts;
-        if delivery.receive_count == 1 {
+        if receive_count == 1 {
             self.switches.received(self.clock.now().since(facts.arrived));
         }
         let known = match self.recall(facts, &mut account.replies).await? {
@@ -185,10 +184,10 @@ impl Responder {
             Recalled::Begun(known) => Some(known),
             Recalled::Nothing => None,
         };
-        if delivery.receive_count > self.receives_max {
+        if receive_count > self.receives_max {
             return Err(Stop::Park(Park::ReceivedTooOften));
         }
-        let mail = self.fetch(envelope, delivery.receive_count).await?;
+        let mail = self.fetch(envelope, receive_count).await?;
         let request = match request::read(&mail, self.mail_bytes_max) {
             Ok(request) => request,
             // A verdict stands: what can no longer be read, since a limit was lowered, is given up with a record.
@@ -198,7 +197,7 @@ impl Responder {
         let catalogue = self.catalogue.current();
         let judgement = match known {
             Some(_) => None,
-            None => Some(self.judge(facts, &request, &catalogue, &mail, delivery.receive_count == 1, account).await?),
+            None => Some(self.judge(facts, &request, &catalogue, &mail, receive_count == 1, account).await?),
         };
         let case = Case { facts, request: &request, to: request.from.as_ref().map_err(|_| Reason::UnclearFrom)?, catalogue: &catalogue };
         let progress = match (known, judgement) {
@@ -208,8 +207,8 @@ impl Responder {
         };
         drop(mail); // replies may take long, and need nothing of it
         account.replies = states(&progress);
-        account.granted = progress.granted.word();
-        self.reply_all(&case, &progress, hold, delivery.receive_count == 1, account).await
+        account.granted = progress.granted.word().into();
+        self.reply_all(&case, &progress, hold, receive_count == 1, account).await
     }
 
     /// What the ledger knows: the request has ended before, its time has run out meanwhile, or it has begun, and then its
@@ -290,7 +289,7 @@ impl Responder {
         let seen = Seen { facts, request, catalogue, policy: self.judge.policy(), now: self.clock.now() };
         let hearing = Hearing { seen, mail, switches: self.switches.current(), is_shedding: self.switches.is_shedding(), is_first_look };
         let (judgement, end) = self.judge.judge(&hearing, Some(&self.ledger)).await;
-        account.proof = judgement.proof;
+        account.proof = judgement.proof.into();
         end.map_or(Ok(judgement), |end| Err(end.into()))
     }
 

@@ -15,6 +15,7 @@ use replyfleet::{
 use tokio::sync::watch;
 
 use crate::{
+    alone,
     breaker::{
         Breakers, Part,
         probe::{self, DnsProbe, LedgerProbe, Probe, Probes, SenderProbe, StoreProbe},
@@ -23,6 +24,7 @@ use crate::{
     composer::Composer,
     crypto,
     drain::Drain,
+    isolation::{Isolation, Plan},
     judge::Judge,
     ledger::{Ledger, LedgerError},
     metrics::Metrics,
@@ -151,6 +153,7 @@ impl Worker {
             pace,
             store: ground.store,
             responder: Arc::clone(&responder) as _,
+            isolation: Isolation::default(),
             breakers,
             pulse: Arc::new(Pulse::new(BEGIN_MAX)),
             metrics: Arc::clone(&metrics),
@@ -187,6 +190,31 @@ impl Worker {
         })
     }
 
+    /// Has messages that were in hand when a worker died worked on in processes of their own: this program, started with
+    /// `config` and `--alone` ([`Worker::answer_alone`]). For a worker that is a program by itself.
+    ///
+    /// # Errors
+    /// [`OpenError`]: `worker.cache_dir` cannot be written.
+    pub fn isolate(mut self, settings: &Settings, config: &Path) -> Result<Self, OpenError> {
+        let plan = Plan {
+            config: config.to_owned(),
+            cache_dir: settings.worker.cache_dir.clone(),
+            slots: settings.worker.slots.get(),
+            time_max: settings.worker.quarantine_timeout_s.duration(),
+        };
+        let isolation = Isolation::open(plan, self.ledger.clone(), Arc::clone(&self.drain.clock));
+        self.drain.isolation = isolation.map_err(|error| OpenError::Value(format!("worker.cache_dir: no journal can be written there: {error}")))?;
+        Ok(self)
+    }
+
+    /// Answers the one message on standard input, tells on standard output how it ended, and receives none.
+    ///
+    /// # Errors
+    /// The system's: the worker that has the message is gone.
+    pub async fn answer_alone(&self) -> std::io::Result<()> {
+        alone::answer(&*self.responder).await
+    }
+
     /// What this worker counts.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
@@ -198,7 +226,9 @@ impl Worker {
     }
 
     /// Works until `stop` turns true; returns whether every message in hand was finished or given back.
-    pub async fn run(self, stop: watch::Receiver<bool>) -> bool {
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> bool {
+        let isolation = self.drain.isolation.clone();
+        isolation.begin(&mut stop, &self.drain.pulse).await;
         let (switches, catalogue) = (self.switches, Arc::clone(&self.catalogue));
         let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics, self.look_every).await });
         self.paces.begin().await;
@@ -209,8 +239,13 @@ impl Worker {
         let caretaker = tokio::spawn(upkeep.keep());
         let clock = Arc::clone(&self.drain.clock);
         let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.store), self.claim_check_bucket));
+        let watcher = tokio::spawn(isolation.clone().keep());
         let is_finished = self.drain.run(stop).await;
         prober.abort();
+        watcher.abort();
+        if is_finished {
+            isolation.close();
+        }
         switcher.abort();
         pacer.abort();
         refresher.abort();

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     drain::{Drain, Respond},
+    isolation::Isolation,
     lease::Hold,
     pace::Pace,
     pulse::Pulse,
@@ -67,7 +68,7 @@ fn a_ledger_is_away_after_five_failures_in_a_row_of_different_messages() {
     assert_eq!(admitted(&breakers), "all");
     fail("the fifth");
     assert_eq!((admitted(&breakers), open_names(&breakers)), ("nobody", vec![("ledger", "no_answer")]));
-    assert!(matches!(breakers.blocking(both), Some(Wait::Breaker("ledger", away)) if away == MINUTE));
+    assert!(matches!(breakers.blocking(both), Some(Wait::Breaker(away)) if away == MINUTE));
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_sender_that_says_that_it_is_away_stops_its_own_replies_and_all_if_there_is_
     let (breakers, _) = breakers();
     breakers.is_away(SES, "paused");
     assert_eq!((admitted(&breakers), open_names(&breakers)), ("all", vec![("send.SES", "paused")]));
-    assert_eq!(breakers.pass(SendMethod::Ses).err(), Some(Wait::Breaker("send.SES", MINUTE)));
+    assert_eq!(breakers.pass(SendMethod::Ses).err(), Some(Wait::Breaker(MINUTE)));
     breakers.pass(SendMethod::Smtp).expect("another sender's").succeeded();
     breakers.is_away(SMTP, "no_answer");
     assert_eq!(admitted(&breakers), "nobody");
@@ -150,7 +151,7 @@ fn a_message_waits_as_long_again_as_the_thing_has_been_away() {
     breakers.is_away(SES, "quota");
     let mut waits = Vec::new();
     for _ in 0..12 {
-        let Err(Wait::Breaker(_, away)) = breakers.pass(SendMethod::Ses) else { panic!("open") };
+        let Err(Wait::Breaker(away)) = breakers.pass(SendMethod::Ses) else { panic!("open") };
         waits.push(away.as_secs() / 60);
         timer.advance(away);
     }
@@ -282,12 +283,12 @@ struct Answers {
 
 #[async_trait]
 impl Respond for Answers {
-    async fn respond(&self, _: &Delivery, _: Option<&Envelope>, _: &Hold, account: &mut Account) -> Outcome {
+    async fn respond(&self, _: u32, _: Option<&Envelope>, _: &Hold, account: &mut Account) -> Outcome {
         let away = *self.away.lock().expect("no panic while it was held");
         match away {
             Some(Part::Ledger) => return Outcome::Retry(Wait::Ledger),
             Some(Part::Dns) => return Outcome::Retry(Wait::Dns),
-            _ => account.proof = "dkim",
+            _ => account.proof = "dkim".into(),
         }
         match self.breakers.pass(SendMethod::Ses) {
             Err(wait) => Outcome::Retry(wait),
@@ -349,6 +350,7 @@ async fn six_hours_without(part: Part, is_probe_wrong: bool) -> usize {
         store: Arc::new(DirStore::open(dir.path()).expect("store")),
         responder: Arc::clone(&answers) as _,
         metrics: Arc::clone(&breakers.metrics),
+        isolation: Isolation::default(),
         breakers,
         pulse: Arc::new(Pulse::new(HOURS)),
         clock: Arc::new(SystemClock),

@@ -25,6 +25,7 @@ use crate::{
     compose::Reply,
     ledger::Ledger,
     metrics::Ended as EndedMail,
+    outcome::Park,
     reason::Reason,
     send::{Accepted, SendError, Sender, Senders},
     switches::Setting,

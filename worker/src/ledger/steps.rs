@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use replyfleet::clock::UnixMillis;
+use serde::{Deserialize, Serialize};
 
 /// Tries of one reply whose result is not known: each may have been a copy.
 pub const AMBIGUOUS_TRIES_MAX: i32 = 2;
@@ -21,7 +22,7 @@ pub const AMBIGUOUS_TRIES_MAX: i32 = 2;
 pub const HOLD_MAX: Duration = Duration::from_secs(3_600);
 
 /// How far a reply is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReplyState {
     /// To be sent.
     Pending,
