@@ -22,6 +22,7 @@ use super::{
 /// The user of enqueuer and workers.
 const USER: &str = "nobody";
 const GROUP: &str = "nogroup";
+const POSTFIX_GROUP: &str = "postfix";
 /// This MX's name, part of every request key.
 pub(crate) const HOST: &str = "mx.responder.test";
 /// The installation's secret.
@@ -206,10 +207,11 @@ timeout_s = 3
         if self.database == Database::Sqlite { self.sqlite_url() } else { far.database_url(true).expect("a server") }
     }
 
-    /// One of our programs, as its user, its output in `NAME.log`.
+    /// One of our programs, as its user, its output in `NAME.log`. The enqueuer's group is Postfix's, who must reach its socket.
     pub(crate) fn program(&self, program: &str, name: &str, settings: &str) -> Command {
         let mut command = Command::new("setpriv");
-        command.args([&format!("--reuid={USER}"), &format!("--regid={GROUP}"), "--clear-groups", "--"]).arg(self.path("bin").join(program));
+        let group = if program == "replyfleet-enqueue" { POSTFIX_GROUP } else { GROUP };
+        command.args([&format!("--reuid={USER}"), &format!("--regid={group}"), "--clear-groups", "--"]).arg(self.path("bin").join(program));
         command.arg(format!("--config={}", self.path(settings).display())).env_clear().envs(self.environment.iter().cloned());
         let log = self.log(name);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).current_dir("/");
@@ -269,6 +271,9 @@ virtual_transport = {transport}
 enqueue_destination_recipient_limit = 1
 lmtp_destination_recipient_limit = 1
 lmtp_send_xforward_command = yes
+lmtp_line_length_limit = 0
+lmtp_lhlo_timeout = 5s
+smtpd_discard_ehlo_keywords = dsn, silent-discard
 enable_long_queue_ids = yes
 message_size_limit = 41943040
 mailbox_size_limit = 0
