@@ -187,12 +187,34 @@ impl Kept {
         self.deaths.iter().map(ExitStatusExt::signal).collect()
     }
 
-    /// `kill -9`, and waits for the end.
+    /// Sends a signal to the worker and to all processes that it has started, as a service manager does.
+    pub(crate) fn signal_all(&self, signal: &str) {
+        let worker = self.child.as_ref().expect("it runs").id();
+        for process in [worker].into_iter().chain(children(worker)) {
+            assert!(Command::new("kill").args(["-s", signal, &process.to_string()]).status().expect("kill runs").success(), "{process} runs");
+        }
+    }
+
+    /// The processes that the worker has started.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        children(self.child.as_ref().expect("it runs").id())
+    }
+
+    /// Its end, if it has come.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().expect("it can be waited for")?;
+        self.child = None;
+        Some(status)
+    }
+
+    /// `kill -9` of the worker alone, and waits for its end.
     pub(crate) fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // A tracer that is killed lets its worker go on: that one first.
-        for worker in children(child.id()) {
-            let _ = Command::new("kill").args(["-KILL", &worker.to_string()]).stderr(Stdio::null()).status();
+        if self.line[0] == "strace" {
+            // A tracer that is killed lets its worker go on: that one first.
+            for worker in children(child.id()) {
+                let _ = Command::new("kill").args(["-KILL", &worker.to_string()]).stderr(Stdio::null()).status();
+            }
         }
         let _ = child.kill();
         self.deaths.push(child.wait().expect("it ends"));
@@ -205,9 +227,11 @@ impl Drop for Kept {
     }
 }
 
+/// Whichever of its threads started them.
 fn children(parent: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let texts = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    texts.flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
 /// A next hop by SMTP that counts.

@@ -11,7 +11,7 @@ use std::{
 use replyfleet::clock::UnixMillis;
 use replyfleet_tests::{eventually, skipped};
 
-use crate::alone::{PATIENCE, Surroundings};
+use crate::alone::{Kept, PATIENCE, Surroundings};
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -129,4 +129,46 @@ async fn a_suspect_that_hangs_twice_is_parked() {
     let _worker = here.start(&[]);
     eventually("it to be parked", PATIENCE, async || (!here.parked().await.is_empty()).then_some(())).await;
     assert_eq!(here.parked().await, [("kills_worker".to_owned(), 3)]);
+}
+
+/// A suspect of which the sink has the reply, in the lane of a worker.
+async fn one_suspect_at_the_sink(here: &Surroundings) -> Kept {
+    here.put("suspect").await;
+    here.ledger().await.suspect(&[here.key("suspect")], UnixMillis::now()).await.expect("listed");
+    here.receive_and_give_back(1).await;
+    here.sink.hold(true);
+    let worker = here.start(&[]);
+    eventually("its reply at the sink", PATIENCE, async || (here.sink.held() == 1).then_some(())).await;
+    assert_eq!(worker.children().len(), 1, "it is worked on alone");
+    worker
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_told_to_stop_waits_for_the_process_of_its_suspect() {
+    let here = Surroundings::new(2, 60).await;
+    let mut worker = one_suspect_at_the_sink(&here).await;
+    worker.signal_all("TERM");
+    here.sink.hold(false);
+    let status = eventually("the worker's end", PATIENCE, async || worker.ended()).await;
+    assert!(status.success(), "{status}");
+    assert_eq!((here.left().await, here.parked().await.len()), (0, 0));
+    assert_eq!(here.copies(["suspect".to_owned()].into_iter()), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_of_a_suspect_goes_with_its_worker_and_that_is_no_death_of_the_suspect() {
+    let here = Surroundings::new(2, 60).await;
+    let mut worker = one_suspect_at_the_sink(&here).await;
+    let alone = worker.children()[0];
+    worker.kill();
+    eventually("the process to be gone", PATIENCE, async || {
+        let state = std::fs::read_to_string(format!("/proc/{alone}/stat")).unwrap_or_default();
+        (state.is_empty() || state.contains(") Z ")).then_some(())
+    })
+    .await;
+    assert_eq!(here.ledger().await.deaths(&here.key("suspect")).await.expect("asked"), Some(0));
+    here.sink.hold(false);
+    worker.tend();
+    eventually("it to be answered", PATIENCE, async || (here.left().await == 0).then_some(())).await;
+    assert_eq!((here.parked().await.len(), here.copies(["suspect".to_owned()].into_iter())), (0, vec![2]), "it may be a copy, and is");
 }

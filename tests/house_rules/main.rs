@@ -65,7 +65,7 @@ fn only_adapters_name_a_type_of_the_aws_sdk() {
 
 #[test]
 fn deciding_modules_do_no_io_and_read_no_clock() {
-    const PURE: [&str; 20] = [
+    const PURE: [&str; 21] = [
         "address",
         "request",
         "request/excerpt",
@@ -73,6 +73,7 @@ fn deciding_modules_do_no_io_and_read_no_clock() {
         "language",
         "language/accept",
         "language/tag",
+        "ledger/steps",
         "script",
         "compose",
         "compose/canonical",
