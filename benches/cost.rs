@@ -25,10 +25,18 @@ impl Costs {
         self.0.push(cost);
     }
 
+    /// Adds the costs of more runs.
+    #[allow(dead_code, reason = "not every bench gathers its costs in rounds")]
+    pub(crate) fn append(&mut self, mut more: Self) {
+        self.0.append(&mut more.0);
+    }
+
+    #[allow(dead_code, reason = "not every bench has runs that may be missing")]
     pub(crate) fn extend(&mut self, cost: Option<Cost>) {
         self.0.extend(cost);
     }
 
+    #[allow(dead_code, reason = "not every bench asks")]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -37,6 +45,7 @@ impl Costs {
         median(&mut self.0.iter().map(|cost| cost.cpu).collect::<Vec<_>>())
     }
 
+    #[allow(dead_code, reason = "not every bench asks")]
     pub(crate) fn wall_ms(&self) -> f64 {
         median(&mut self.0.iter().map(|cost| cost.wall).collect::<Vec<_>>())
     }
