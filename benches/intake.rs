@@ -95,7 +95,7 @@ fn measure(folder: &Path, rounds: usize, mails: usize) -> anyhow::Result<()> {
     let sqs_queue = format!("url = \"{0}/0/requests\"\ndead_letter_url = \"{0}/0/dead\"", endpoint.url());
     let aws = format!("region = \"eu-central-1\"\nendpoint_url = \"{}\"", endpoint.url());
     let sqs = Service::start(folder, "sqs", &program, &sqs_queue, &aws)?;
-    let mx = Mx::start(folder, &[("spool", spool.socket()), ("sqs", sqs.socket()), (SINK, &folder.join("sink.sock"))])?;
+    let mx = Mx::start(folder, &[("spool", spool.socket()), ("sqs", sqs.socket())])?;
 
     let mut figures = Figures::default();
     // The first round is to warm up.

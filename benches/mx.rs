@@ -55,7 +55,9 @@ impl Mx {
             fs::create_dir_all(at(name))?;
         }
         ensure!(Command::new("chown").arg("postfix").arg(at("data")).status()?.success(), "chown");
-        let transports: Vec<String> = ways.iter().map(|(name, socket)| format!("{{{name}@bench.test=lmtp:unix:{}}}", socket.display())).collect();
+        let sink = (SINK, at("data/sink.sock"));
+        let ways = ways.iter().map(|(name, socket)| (*name, socket.to_path_buf())).chain([sink]);
+        let transports: Vec<String> = ways.map(|(name, socket)| format!("{{{name}@bench.test=lmtp:unix:{}}}", socket.display())).collect();
         let main = format!(
             "compatibility_level = 3.6
 queue_directory = {queue}
@@ -87,11 +89,13 @@ smtpd_client_connection_count_limit = 0
         );
         fs::write(at("etc/main.cf"), main)?;
         fs::write(at("etc/master.cf"), SERVICES)?;
-        let quiet = || File::create(at("daemons.log"));
-        let sink = Beside::start(
-            Command::new("smtp-sink").arg("-L").arg(format!("unix:{}", folder.join("sink.sock").display())).arg("256").stderr(quiet()?),
-        )?;
-        let postfix = Beside::start(Command::new("postfix").arg("-c").arg(at("etc")).arg("start-fg").stdout(quiet()?).stderr(quiet()?))?;
+        // In a folder of Postfix's user, as whom it runs.
+        let socket = at("data/sink.sock");
+        let listen = format!("unix:{}", socket.display());
+        let sink = Beside::start(Command::new("smtp-sink").args(["-u", "postfix", "-L", &listen, "256"]).stderr(File::create(at("sink.log"))?))?;
+        wait_until("the sink", || socket.exists())?;
+        let quiet = File::create(at("daemons.log"))?;
+        let postfix = Beside::start(Command::new("postfix").arg("-c").arg(at("etc")).arg("start-fg").stdout(quiet.try_clone()?).stderr(quiet))?;
         wait_until("Postfix", || std::net::TcpStream::connect(LISTEN).is_ok())?;
         Ok(Self { log: at("mail.log"), _daemons: [sink, postfix] })
     }

@@ -90,10 +90,11 @@ bounce_address = "bounce@example.com"
         Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) * MS_A_TICK)
     }
 
-    /// The pipe for one mail on the same queue, as pipe(8) runs it.
+    /// The pipe for one mail on the same queue, as pipe(8) runs it; but without MAIL_CONFIG, by which it would know that its
+    /// parent, this namespace's first process, cannot be pipe(8).
     pub(crate) fn pipe(&self) -> Command {
         let mut command = Command::new(&self.program);
-        environment(&mut command).env("MAIL_CONFIG", "/etc/postfix").arg(format!("--config={}", self.pipe_config.display()));
+        environment(&mut command).arg(format!("--config={}", self.pipe_config.display()));
         command.args(["--sender=someone@example.org", "--original-recipient=get@example.com", "--client-address=192.0.2.7"]);
         command.args(["--client-hostname=mail.example.org", "--client-helo=mail.example.org", "--client-protocol=ESMTP", "--queue-id=4XyZ"]);
         command
