@@ -147,3 +147,16 @@ async fn what_is_too_large_or_no_text_is_refused() {
     assert_eq!(code(entries(10, &"x".repeat(104_858))).await, Err("AWS.SimpleQueueService.BatchRequestTooLong".into()));
     assert_eq!(code(entries(11, "x")).await, Err("AWS.SimpleQueueService.TooManyEntriesInBatchRequest".into()));
 }
+
+#[tokio::test]
+async fn hurrying_shows_what_was_released_and_not_what_is_held() {
+    let (endpoint, url, client) = bed().await;
+    for body in ["held", "released"] {
+        send(&client, &url, body).await.expect("sent");
+    }
+    let receipts = receive(&client, &url, 60).await;
+    let release = client.change_message_visibility().queue_url(&url).receipt_handle(&receipts[1]).visibility_timeout(600);
+    release.send().await.expect("released");
+    endpoint.hurry("requests", Duration::from_secs(60));
+    assert_eq!((endpoint.depth("requests").visible, endpoint.depth("requests").in_flight), (1, 1));
+}

@@ -30,7 +30,7 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// A larger mail goes through the store.
 const INLINE_BYTES_MAX: usize = 20_000;
 /// `queue.visibility_s`.
-pub(crate) const VISIBILITY_S: u64 = 5;
+pub(crate) const VISIBILITY: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(30);
 
 /// The folder and what is in it.
@@ -151,7 +151,7 @@ secret_key_file = "{folder}/secret"
 authentication = {{ mode = "off", unproven = "full" }}
 [queue]
 {queue}
-visibility_s = {VISIBILITY_S}
+visibility_s = {visibility}
 inline_bytes_max = {INLINE_BYTES_MAX}
 [store]
 url = "dir:{folder}/store"
@@ -187,6 +187,7 @@ port = {port}
 tls = "none"
 timeout_s = 3
 "#,
+            visibility = VISIBILITY.as_secs(),
             caps = caps.concat(),
             host = smtp.ip(),
             port = smtp.port(),

@@ -184,6 +184,8 @@ fn drain(ground: &Ground, far: &Far, limit: Duration, start: Instant) -> bool {
         }
         if last.elapsed() > Duration::from_secs(10) {
             last = Instant::now();
+            // Back-off is for outages of hours; here it would only be waited for.
+            far.sqs.iter().for_each(|sqs| sqs.hurry(far::REQUESTS, ground::VISIBILITY));
             println!("{} left: {} in Postfix, {} in the queue, {} claim checks", verdict::time(start), left.0, left.1, left.2);
         }
         std::thread::park_timeout(LOOK_EVERY);

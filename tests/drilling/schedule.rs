@@ -14,7 +14,7 @@ use super::{
     Arguments, Database, Queue,
     far::Link,
     fleet::{WORKERS, worker},
-    ground::VISIBILITY_S,
+    ground::VISIBILITY,
 };
 
 /// What goes wrong.
@@ -81,7 +81,7 @@ impl Schedule {
             let shift = Duration::from_millis(random.below(u64::try_from(step.as_millis()).unwrap().max(1)));
             let lasts = match trouble {
                 // A frozen worker wakes up when another has its messages.
-                Trouble::FreezeWorker(_) => Duration::from_millis(VISIBILITY_S * 1_000 + 2_000 + random.below(2_000)),
+                Trouble::FreezeWorker(_) => VISIBILITY + Duration::from_millis(2_000 + random.below(2_000)),
                 Trouble::CrashDatabase => Duration::from_millis(200 + random.below(2_000)),
                 _ => Duration::from_millis(500 + random.below(3_000)),
             };

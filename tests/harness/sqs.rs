@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -119,6 +120,15 @@ impl Endpoint {
         self.set_attribute(name, "RedrivePolicy", &policy.to_string());
     }
 
+    /// Shows every message at once that would stay hidden for longer than `longest`: what was released with a delay. What is
+    /// held stays so, if `longest` is the receivers' visibility time-out or more.
+    pub fn hurry(&self, name: &str, longest: Duration) {
+        let is_any = lock(&self.account.queues).get_mut(name).is_some_and(|queue| queue.hurry(Instant::now(), longest));
+        if is_any {
+            self.account.arrived.notify_waiters();
+        }
+    }
+
     /// How many messages a queue has; none if there is no such queue.
     pub fn depth(&self, name: &str) -> Depth {
         self.account.depth(name)
@@ -164,7 +174,7 @@ impl Account {
     pub(crate) fn depth(&self, name: &str) -> Depth {
         let mut queues = lock(&self.queues);
         let Some(queue) = queues.get_mut(name) else { return Depth::default() };
-        queue.wake(std::time::Instant::now());
+        queue.wake(Instant::now());
         queue.depth()
     }
 

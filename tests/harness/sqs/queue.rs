@@ -221,6 +221,13 @@ impl Queue {
         Depth { visible: self.ready.len(), in_flight: self.hidden.len() - delayed, delayed }
     }
 
+    /// Shows at once what would stay hidden for longer than `longest`; returns whether there was any.
+    pub(super) fn hurry(&mut self, now: Instant, longest: Duration) -> bool {
+        let late: Vec<u64> = self.hidden.iter().filter(|(until, _)| *until > now + longest).map(|(_, key)| *key).collect();
+        late.iter().for_each(|&key| self.hide(key, now, Duration::ZERO));
+        !late.is_empty()
+    }
+
     /// Every message, in the order of arrival, with the number of its receives.
     pub(super) fn contents(&self) -> Vec<(Content, u32)> {
         let mut keys: Vec<_> = self.messages.keys().copied().collect();
