@@ -27,6 +27,7 @@ macro_rules! contract {
 }
 
 mod endpoint;
+mod fake;
 mod far;
 mod faults;
 mod queue;

@@ -87,6 +87,9 @@ impl Maker {
             Trouble::Network(link, mode) => {
                 let Some(proxy) = self.far.proxy(*link) else { return };
                 proxy.set(mode.clone());
+                if mode.is_refusing {
+                    proxy.reset_all(); // connections that are kept would not notice
+                }
                 pause(event.lasts);
                 proxy.set(Mode::default());
                 true

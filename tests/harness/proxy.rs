@@ -25,7 +25,8 @@ use crate::http::runtime;
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// How the network is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Mode {
     /// Every piece arrives so much later, in each direction.
     pub latency: Duration,

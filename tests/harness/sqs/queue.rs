@@ -57,7 +57,7 @@ pub(super) enum NotHeld {
 }
 
 /// How many messages there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Depth {
     /// Can be received now.
     pub visible: usize,
