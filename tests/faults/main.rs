@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod alone;
+mod bed;
 mod claim_check;
 mod clouded;
+mod database_away;
 mod delete_fails;
+mod lifecycle;
 mod log_full;
 mod partial_batches;
 mod poison;
@@ -15,5 +18,9 @@ mod postfix_killed;
 mod recipients;
 mod running;
 mod ses_crash;
+mod ses_paused;
+mod start;
+mod terminations;
 mod two_workers;
+mod versions;
 mod worker_frozen;

@@ -13,11 +13,13 @@ pub mod fake;
 pub mod faults;
 mod http;
 pub mod installation;
+pub mod metadata;
 pub mod ministack;
 pub mod proxy;
 pub mod ses;
 pub mod smtp;
 pub mod sqs;
+pub mod web;
 pub mod world;
 
 use std::{

@@ -91,6 +91,8 @@ pub(crate) struct Breakers {
     first: Arc<Semaphore>,
     /// A probe is due sooner than before.
     due: Notify,
+    /// Something may be received that could not be before.
+    admits: Notify,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     timer: Arc<dyn Timer>,
@@ -106,7 +108,7 @@ impl Breakers {
         timer: Arc<dyn Timer>,
     ) -> Self {
         let parts = parts.into_iter().map(|part| (part, Mutex::default())).collect();
-        Self { parts, probe_every, first: Arc::new(Semaphore::new(1)), due: Notify::new(), metrics, clock, timer }
+        Self { parts, probe_every, first: Arc::new(Semaphore::new(1)), due: Notify::new(), admits: Notify::new(), metrics, clock, timer }
     }
 
     /// The time by which things are away.
@@ -129,6 +131,17 @@ impl Breakers {
             return Admission::All;
         }
         Arc::clone(&self.first).try_acquire_owned().map_or(Admission::Nobody, Admission::One)
+    }
+
+    /// Waits until more may perhaps be received; for the one loop that receives.
+    pub(crate) async fn admits(&self) {
+        self.admits.notified().await;
+    }
+
+    /// The message that went first has ended.
+    pub(crate) fn first_ended(&self, first: OwnedSemaphorePermit) {
+        drop(first);
+        self.admits.notify_one();
     }
 
     /// What everything waits for, if there is something.
@@ -253,7 +266,7 @@ impl Breakers {
             Change::Closed(was_open) => {
                 self.metrics.breaker_closed(part.word());
                 tracing::info!(part = part.word(), away_s = was_open.as_secs(), "a breaker is closed: this answers again");
-                self.due.notify_one();
+                self.admits.notify_one();
             }
         }
     }

@@ -42,8 +42,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
 /// How long nothing is received while too much waits for its turn.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
-/// How often it is looked whether something can be answered again.
-const AWAY_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether something can be answered again, if nobody says so.
+const AWAY_PAUSE: Duration = Duration::from_secs(5);
 /// How long giving back may take at the end.
 const RELEASE_TIME: Duration = Duration::from_secs(5);
 /// The longest that all slots may be taken: several replies, each with the longest time that the settings allow.
@@ -99,7 +99,10 @@ impl Drain {
                 Admission::All => None,
                 Admission::One(permit) => Some(permit),
                 Admission::Nobody => {
-                    this.pause(AWAY_PAUSE, &mut stop).await;
+                    tokio::select! {
+                        () = this.breakers.admits() => {}
+                        () = this.pause(AWAY_PAUSE, &mut stop) => {}
+                    }
                     continue;
                 }
             };
@@ -119,10 +122,10 @@ impl Drain {
                     for (delivery, slot) in deliveries.into_iter().zip(free) {
                         let hold = leases.hold(&delivery.receipt);
                         let work = Arc::clone(&this).work(delivery, hold, slot, ended.clone(), is_stopping, is_hurried.clone());
-                        let first = first.take();
+                        let (first, breakers) = (first.take(), Arc::clone(&this.breakers));
                         tokio::spawn(async move {
                             work.await;
-                            drop(first); // the next one may be received
+                            first.map(|first| breakers.first_ended(first));
                         });
                     }
                 }

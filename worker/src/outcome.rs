@@ -44,6 +44,8 @@ pub enum Wait {
     Pace(Duration),
     /// Another worker's claim on a reply to run out.
     Claim,
+    /// The same, as long as that claim holds.
+    Held(Duration),
     /// What is known to be away to come back, put back for so long.
     Breaker(Duration),
     /// A worker whose hold on the message is sure: this one's could not be extended.
@@ -113,8 +115,9 @@ impl Outcome {
             Outcome::Ignored(reason) => row(Settlement::Delete, Level::INFO, "ignored", reason.word()),
             Outcome::Retry(wait @ Wait::Stopping) => row(Settlement::Release(Duration::ZERO), Level::INFO, "retry", wait.word()),
             // Nothing is wrong, and it is told exactly when to come.
-            Outcome::Retry(wait @ Wait::Pace(away)) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
-            Outcome::Retry(wait @ Wait::Breaker(away)) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
+            Outcome::Retry(wait @ (Wait::Pace(away) | Wait::Held(away) | Wait::Breaker(away))) => {
+                row(Settlement::Release(*away), Level::INFO, "retry", wait.word())
+            }
             Outcome::Retry(wait) => row(Settlement::Release(retry_delay(receive_count)), Level::WARN, "retry", wait.word()),
             Outcome::Parked(park) => row(Settlement::Park(park.word()), Level::ERROR, "parked", park.word()),
         }
@@ -137,7 +140,7 @@ impl Wait {
             Wait::Switch => "switch",
             Wait::Sender => "sender",
             Wait::Pace(_) => "pace",
-            Wait::Claim => "claim",
+            Wait::Claim | Wait::Held(_) => "claim",
             Wait::Breaker(_) => "breaker",
             Wait::Lease => "lease",
             Wait::Quarantine => "quarantine",

@@ -194,8 +194,9 @@ impl TestQueue {
         work(&mut self.messages.lock().expect("no panic while it was held"))
     }
 
-    fn left(&self) -> usize {
-        self.with(|messages| messages.iter().flatten().count())
+    /// When each message that is left becomes visible, and how often it was received.
+    fn left(&self) -> Vec<(Duration, u32)> {
+        self.with(|messages| messages.iter().flatten().map(|message| (message.visible_at, message.receives)).collect())
     }
 
     fn is_anything_in_hand(&self) -> bool {
@@ -206,8 +207,11 @@ impl TestQueue {
         let now = self.timer.passed();
         self.with(|messages| {
             let visible = messages.iter_mut().enumerate().filter_map(|(index, message)| Some((index, message.as_mut()?)));
-            let visible = visible.filter(|(_, message)| !message.is_in_hand && message.visible_at <= now).take(max);
+            let mut visible: Vec<_> = visible.filter(|(_, message)| !message.is_in_hand && message.visible_at <= now).collect();
+            visible.sort_by_key(|(_, message)| message.visible_at);
             visible
+                .into_iter()
+                .take(max)
                 .map(|(index, message)| {
                     (message.receives, message.is_in_hand) = (message.receives + 1, true);
                     self.receives_max.fetch_max(message.receives as usize, Ordering::SeqCst);
@@ -225,7 +229,7 @@ fn receipt(index: usize) -> Receipt {
 #[async_trait]
 impl Queue for TestQueue {
     async fn put(&self, envelope: &Envelope) -> replyfleet::queue::Result<()> {
-        let message = Message { wire: Bytes::from(envelope.encode()), visible_at: Duration::ZERO, receives: 0, is_in_hand: false };
+        let message = Message { wire: Bytes::from(envelope.encode()), visible_at: self.timer.passed(), receives: 0, is_in_hand: false };
         self.with(|messages| messages.push(Some(message)));
         Ok(())
     }
@@ -362,7 +366,7 @@ async fn six_hours_without(part: Part, is_probe_wrong: bool) -> usize {
     let running = tokio::spawn(drain.run(is_stopping));
     let mut next_mail = Duration::ZERO;
     while timer.passed() < HOURS + LATER {
-        for _ in 0..20 {
+        for _ in 0..10 {
             tokio::task::yield_now().await;
         }
         if timer.passed() >= HOURS {
@@ -379,7 +383,8 @@ async fn six_hours_without(part: Part, is_probe_wrong: bool) -> usize {
     timer.skip();
     assert!(running.await.expect("no panic"));
     asking.abort();
-    assert_eq!((queue.left(), queue.parked.load(Ordering::SeqCst), answers.answered.load(Ordering::SeqCst)), (0, 0, mails), "{part:?}");
+    let ends = (queue.left(), queue.parked.load(Ordering::SeqCst), answers.answered.load(Ordering::SeqCst));
+    assert_eq!(ends, (Vec::new(), 0, mails), "{part:?}, {is_probe_wrong}: at {:?}", timer.passed());
     queue.receives_max.load(Ordering::SeqCst)
 }
 

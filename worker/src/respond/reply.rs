@@ -32,9 +32,11 @@ const SEND_GRACE: Duration = Duration::from_secs(5);
 const CLOCK_GRACE: Duration = Duration::from_secs(5);
 /// How long after a claim was asked for its send may begin. Later, whoever was stopped meanwhile, or whose database was slow,
 /// gives the claim back: what is left of it is needed to send and to record.
-const CLAIM_MAX: Duration = ANSWER_TIMEOUT;
+const CLAIM_MAX: Duration = Duration::from_secs(5);
 /// How much longer a claim holds than its send may take by itself: from the asking to the record.
 const CLAIM_GRACE: Duration = Duration::from_secs(CLAIM_MAX.as_secs() + SEND_GRACE.as_secs() + ANSWER_TIMEOUT.as_secs() + CLOCK_GRACE.as_secs());
+/// How much later than another worker's claim ends its reply is looked at again.
+const HELD_GRACE: Duration = Duration::from_millis(100);
 /// Tries to record what came of a send before the claim is left to run out.
 const RECORD_TRIES_MAX: u32 = 5;
 /// Between them.
@@ -76,7 +78,7 @@ impl Responder {
     ) -> Result<Outcome, Stop> {
         let mut turn = if is_new { Turn::New } else { Turn::Back };
         // What has no time of its own comes before a place in the line, which would have it wait, too.
-        let (mut waits_for, mut place) = (None, None);
+        let (mut waits_for, mut place, mut held) = (None, None, None);
         for index in 0..account.replies.len() {
             if account.replies[index].is_terminal() {
                 continue;
@@ -92,13 +94,20 @@ impl Responder {
                     place = place.or(Some(wait));
                     turn = Turn::Waiting;
                 }
+                Err(wait @ Wait::Held(_)) => {
+                    account.replies[index] = ReplyState::Claimed;
+                    held = Some(wait);
+                }
                 Err(wait) => waits_for = Some(wait),
             }
         }
         let was_not_taken = account.tries.is_some();
         Ok(match waits_for.or(place.filter(|_| !was_not_taken)) {
             Some(wait) => Outcome::Retry(wait),
-            None => Outcome::of_replies(&account.replies, false),
+            None => match (Outcome::of_replies(&account.replies, false), held) {
+                (Outcome::Retry(Wait::Claim), Some(held)) => Outcome::Retry(held),
+                (outcome, _) => outcome,
+            },
         })
     }
 
@@ -138,7 +147,7 @@ impl Responder {
         let attempt = match self.ledger.claim(key, index, now, hold).await {
             Ok(Claim::Granted(attempt)) => attempt,
             Ok(Claim::Settled(state)) => return Ok(Ok(state)),
-            Ok(Claim::Held(_)) => return Ok(Ok(ReplyState::Claimed)),
+            Ok(Claim::Held(until)) => return Ok(Err(Wait::Held(until.since(now) + HELD_GRACE))),
             Err(error) => {
                 // Perhaps it was granted, and only its answer was lost. Nothing was sent: nobody shall think that it was.
                 tokio::spawn(give_back(self.ledger.clone(), key.clone(), index, now + hold));
