@@ -1,26 +1,59 @@
 //! What systemd is told (sd_notify): that the worker is ready, what it waits for, that it stops, and that it still moves.
 //!
-//! Without systemd nothing is told, and nothing here fails: a notice that gets lost is systemd's to miss.
+//! Without systemd nothing is told, and nothing here fails: a notice that gets lost is systemd's to miss. A socket that nobody
+//! reads blocks who writes to it; so a thread of its own writes, and the worker goes on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 
 use crate::pulse::Pulse;
 
+/// Notices that may wait for systemd before signs of life are left out.
+const BACKLOG_MAX: usize = 16;
+
+/// What is told.
+enum Notice {
+    Ready,
+    Stopping,
+    Status(String),
+    Moves,
+}
+
+/// Notices that the thread has not told yet.
+static BACKLOG: AtomicUsize = AtomicUsize::new(0);
+/// The way to the thread that tells.
+static TELLER: LazyLock<mpsc::Sender<Notice>> = LazyLock::new(|| {
+    let (sender, notices) = mpsc::channel();
+    std::thread::spawn(move || {
+        for notice in notices {
+            write(&notice);
+            BACKLOG.fetch_sub(1, Ordering::Relaxed);
+        }
+    });
+    sender
+});
+
 /// The worker answers requests.
 pub fn ready() {
-    tell(&[NotifyState::Ready, NotifyState::Status("answering")]);
+    tell(Notice::Ready);
 }
 
 /// The worker finishes what it has in hand.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("finishing what is in hand")]);
+    tell(Notice::Stopping);
 }
 
 /// What the worker does, for `systemctl status`.
 pub fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
+    tell(Notice::Status(text.to_owned()));
 }
 
 /// Tells systemd that the worker moves, for as long as `pulse` is alive, if its unit has a watchdog (`WatchdogSec=`): in half
@@ -32,17 +65,28 @@ pub async fn keep_telling(pulse: Arc<Pulse>) {
     loop {
         ticks.tick().await;
         let is_alive = pulse.is_alive();
-        if is_alive {
-            tell(&[NotifyState::Watchdog]);
-        } else if was_alive {
+        if is_alive && BACKLOG.load(Ordering::Relaxed) < BACKLOG_MAX {
+            tell(Notice::Moves);
+        } else if !is_alive && was_alive {
             tracing::error!("the worker's loop is stuck; systemd is told no more that it moves");
         }
         was_alive = is_alive;
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+fn tell(notice: Notice) {
+    BACKLOG.fetch_add(1, Ordering::Relaxed);
+    let _ = TELLER.send(notice); // an error means that the thread has panicked, and nobody is told any more
+}
+
+fn write(notice: &Notice) {
+    let told = match notice {
+        Notice::Ready => sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("answering")]),
+        Notice::Stopping => sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("finishing what is in hand")]),
+        Notice::Status(text) => sd_notify::notify(&[NotifyState::Status(text)]),
+        Notice::Moves => sd_notify::notify(&[NotifyState::Watchdog]),
+    };
+    if let Err(error) = told {
         tracing::debug!(error = %error, "systemd cannot be told");
     }
 }
