@@ -20,7 +20,9 @@ async fn ledger() -> (tempfile::TempDir, Ledger) {
 }
 
 async fn write(transaction: &Transaction, key: &str) {
-    let row = format!("INSERT INTO reply VALUES ('{key}', 0, 'response', 'pending', 0, 0, 0)");
+    let row = format!(
+        "INSERT INTO reply (request_key, number, response, state, attempts, ambiguous, held_until_ms) VALUES ('{key}', 0, 'response', 'pending', 0, 0, 0)"
+    );
     transaction.execute_unprepared(&row).await.expect("written");
 }
 
