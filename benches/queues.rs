@@ -100,14 +100,10 @@ bounce_address = "bounce@example.com"
         command
     }
 
-    /// Removes what was taken; how many mails.
-    pub(crate) fn empty_spool(&self) -> anyhow::Result<usize> {
-        let mut count = 0;
-        for file in fs::read_dir(self.spool.join("new"))? {
-            fs::remove_file(file?.path())?;
-            count += 1;
-        }
-        Ok(count)
+    /// How many mails lie in the spool. None is removed while we measure: ext4 passes over the inodes that were deleted in the
+    /// last minutes one by one, which would cost each new file more than all else.
+    pub(crate) fn spooled(&self) -> anyhow::Result<usize> {
+        Ok(fs::read_dir(self.spool.join("new"))?.count())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Group commit: many messages made durable for little more than one.
 //!
-//! Alone, a message costs the disk two waits: for its file and for its folder. Here all files are written first; then
-//! several threads wait for them side by side, so that the file system's journal carries them together; then all are
-//! renamed, and one fsync of the folder makes all the names durable. What fails before its rename fails alone, and its
+//! Alone, a message costs the disk two waits: for its file and for its folder. Here all files are written first; then, if
+//! they are many, several threads wait for them side by side, so that the file system's journal carries them together; then
+//! all are renamed, and one fsync of the folder makes all the names durable. What fails before its rename fails alone, and its
 //! file is removed; if the folder cannot be synced, every message of the group has failed, though it may be there.
 
 use std::{
@@ -19,12 +19,16 @@ use crate::{
     queue::{PutPace, QueueError, Result},
 };
 
-/// A group's size is bounded by what it holds in memory. Two at a time: one is written while the other waits for the disk.
-pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 2 };
+/// A group's size is bounded by what it holds in memory. One at a time: the next is the larger for it, and the sync of the
+/// folder, which costs more than that of a file, is shared by more.
+pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 1 };
+/// So few are written by one thread, one after the other: to wake others costs more CPU than the disk's time is worth. On a
+/// slow disk more come together.
+const ONE_THREAD_MAX: usize = 4;
 /// Threads that wait for the disk. More than this did not make it faster on the disks that were tried.
 const SYNCS_SIDE_BY_SIDE: usize = 8;
 /// A thread that waits for fewer files costs more than it saves.
-const FILES_A_THREAD_MIN: usize = 2;
+const FILES_A_THREAD_MIN: usize = 4;
 
 /// A message on its way from `tmp/` to `new/`.
 struct Written {
@@ -41,14 +45,26 @@ pub(super) async fn put_all(queue: &SpoolQueue, envelopes: &[Envelope]) -> Vec<R
     let mut results: Vec<Result<()>> = envelopes.iter().map(|_| Err(ended())).collect();
     let wires: Vec<(Vec<u8>, String)> = envelopes.iter().map(|envelope| (envelope.encode(), envelope.facts.group.clone())).collect();
 
-    let spool = queue.clone();
-    let written =
-        spawn_blocking(move || wires.iter().enumerate().map(|(index, (wire, group))| write(&spool, index, wire, group)).collect::<Vec<_>>());
-    let written = sort_out(written.await.unwrap_or_default(), &mut results);
-    let synced = sync_side_by_side(written, &mut results).await;
-
-    let dir = queue.0.dir.join("new");
-    let named = spawn_blocking(move || name_all(synced, &dir)).await.unwrap_or_default();
+    let (spool, dir) = (queue.clone(), queue.0.dir.join("new"));
+    let write_all = move || wires.iter().enumerate().map(|(index, (wire, group))| write(&spool, index, wire, group)).collect::<Vec<_>>();
+    let named = if envelopes.len() <= ONE_THREAD_MAX {
+        let steps = spawn_blocking(move || {
+            let (mut steps, mut synced) = (Vec::new(), Vec::new());
+            for step in write_all() {
+                match step.and_then(sync) {
+                    Ok(written) => synced.push(written),
+                    Err((index, error)) => steps.push((index, Err(error))),
+                }
+            }
+            steps.extend(name_all(synced, &dir));
+            steps
+        });
+        steps.await.unwrap_or_default()
+    } else {
+        let written = sort_out(spawn_blocking(write_all).await.unwrap_or_default(), &mut results);
+        let synced = sync_side_by_side(written, &mut results).await;
+        spawn_blocking(move || name_all(synced, &dir)).await.unwrap_or_default()
+    };
     for (index, result) in named {
         results[index] = result;
     }
@@ -166,8 +182,10 @@ mod tests {
         fs::remove_dir(dir.path().join("tmp")).expect("removed");
         let facts = crate::envelope::Facts::default();
         let envelope = Envelope { facts, mail: crate::envelope::Mail::Inline(bytes::Bytes::from_static(b"x")) };
-        let results = put_all(&queue, &[envelope.clone(), envelope]).await;
-        assert!(results.len() == 2 && results.iter().all(Result::is_err), "{results:?}");
+        for count in [2, 2 * ONE_THREAD_MAX] {
+            let results = put_all(&queue, &vec![envelope.clone(); count]).await;
+            assert!(results.len() == count && results.iter().all(Result::is_err), "{results:?}");
+        }
         assert_eq!(fs::read_dir(dir.path().join("new")).expect("folder").count(), 0);
     }
 }
