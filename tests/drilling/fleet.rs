@@ -1,4 +1,4 @@
-//! The fleet's processes: workers, and the enqueuer where it is a service. What dies is started again, as systemd would.
+//! The fleet's processes: workers, Postfix, and the enqueuer where it is a service. What dies is started again, as systemd would.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -48,6 +48,7 @@ impl Fleet {
             command.arg("--lmtp").envs(ground.enqueuer_environment());
             slots.push(Slot { name: ENQUEUER.into(), command, child: None, ended: Instant::now() - RESTART_AFTER });
         }
+        slots.push(Slot { name: POSTFIX.into(), command: ground.postfix(), child: None, ended: Instant::now() - RESTART_AFTER });
         let (slots, is_stopping, restarts) = (Arc::new(Mutex::new(slots)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (kept, stopping, count) = (Arc::clone(&slots), Arc::clone(&is_stopping), Arc::clone(&restarts));
         let keeper = std::thread::spawn(move || {
@@ -66,14 +67,15 @@ impl Fleet {
         child.is_some_and(|child| kill(signal, &child.id().to_string()))
     }
 
-    /// Kills all of them, and returns how often one had to be started again before. In good order it would take a long poll;
+    /// Kills all but Postfix, which is asked what it still has, and returns how often one had to be started again before. In good order it would take a long poll;
     /// and whoever has nothing in hand has nothing to put in order.
     pub(crate) fn stop(&self) -> usize {
         self.is_stopping.store(true, Ordering::Relaxed);
         if let Some(keeper) = self.keeper.lock().unwrap().take() {
             keeper.join().expect("the keeper is well");
         }
-        for child in self.slots.lock().unwrap().iter_mut().filter_map(|slot| slot.child.as_mut()) {
+        let mut slots = self.slots.lock().unwrap();
+        for child in slots.iter_mut().filter(|slot| slot.name != POSTFIX).filter_map(|slot| slot.child.as_mut()) {
             child.kill().expect("it can be killed");
             child.wait().expect("it ends");
         }
@@ -83,6 +85,33 @@ impl Fleet {
 
 /// The enqueuer's name here.
 pub(crate) const ENQUEUER: &str = "enqueuer";
+/// Postfix's.
+const POSTFIX: &str = "postfix";
+/// Postfix's processes, which its end by force leaves behind.
+const POSTFIX_PROGRAMS: [&str; 16] = [
+    "master",
+    "smtpd",
+    "cleanup",
+    "qmgr",
+    "pickup",
+    "lmtp",
+    "pipe",
+    "trivial-rewrite",
+    "anvil",
+    "postlogd",
+    "bounce",
+    "error",
+    "scache",
+    "showq",
+    "proxymap",
+    "smtp",
+];
+
+/// Kills every process of Postfix, the first of them first.
+pub(crate) fn kill_postfix() -> bool {
+    let killed = POSTFIX_PROGRAMS.iter().flat_map(|name| processes(name)).filter(|process| kill("KILL", process)).count();
+    killed > 0
+}
 
 /// A worker's name here.
 pub(crate) fn worker(index: usize) -> String {

@@ -229,17 +229,22 @@ timeout_s = 3
         File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).expect("log file")
     }
 
-    /// Starts the name server and Postfix.
-    pub(crate) fn start_daemons(&mut self) -> Vec<Child> {
+    /// Starts the name server.
+    pub(crate) fn start_names(&self) -> Child {
         let dns = ["--conf-file=/dev/null", "--no-daemon", "--no-resolv", "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces"];
         let names = ["--user=root", "--host-record=mail.example.org,192.0.2.26", "--mx-host=example.org,mail.example.org,10", "--local=/#/"];
         let log = self.log("dnsmasq");
         let mut dnsmasq = Command::new("dnsmasq");
         dnsmasq.args(dns).args(names).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        dnsmasq.spawn().expect("dnsmasq starts")
+    }
+
+    /// Postfix, to be started in the foreground.
+    pub(crate) fn postfix(&self) -> Command {
         let (etc, log) = (self.configure_postfix(), self.log("postfix"));
         let mut postfix = Command::new("postfix");
         postfix.arg("-c").arg(etc).arg("start-fg").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        vec![dnsmasq.spawn().expect("dnsmasq starts"), postfix.spawn().expect("postfix starts")]
+        postfix
     }
 
     fn configure_postfix(&self) -> PathBuf {

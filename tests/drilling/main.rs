@@ -142,7 +142,7 @@ fn run(arguments: &Arguments, seed: u64, span: Duration, schedule: Schedule) -> 
     let mut ground = Ground::prepare(arguments);
     let far = Far::start(arguments, seed);
     ground.configure(&far);
-    let mut postfix = ground.start_daemons();
+    let mut names = ground.start_names();
     let fleet = Fleet::start(&ground);
     ground.wait_until_listening();
 
@@ -162,7 +162,7 @@ fn run(arguments: &Arguments, seed: u64, span: Duration, schedule: Schedule) -> 
     let table = verdict::Table::new(&findings, &far, &schedule, drained, restarts, start.elapsed());
     table.print(seed);
     let is_good = table.is_good();
-    postfix.iter_mut().for_each(|daemon| drop(daemon.kill()));
+    let _ = names.kill(); // with our end it ends anyway
     if is_good && !arguments.keep {
         ground.remove();
     } else {

@@ -27,6 +27,8 @@ pub(crate) enum Trouble {
     KillEnqueuer,
     /// Postfix's own process that hands mail over.
     KillDelivery,
+    /// All of Postfix; it is started again.
+    KillPostfix,
     /// SIGTERM.
     StopWorker(String),
     /// SIGSTOP, and SIGCONT after a time that is longer than the visibility time-out.
@@ -102,6 +104,7 @@ fn kinds(random: &mut Random, arguments: &Arguments) -> Vec<Trouble> {
         Trouble::KillAllWorkers,
         Trouble::KillEnqueuer,
         Trouble::KillDelivery,
+        Trouble::KillPostfix,
         Trouble::StopWorker(some_worker()),
         Trouble::FreezeWorker(some_worker()),
     ];
@@ -191,6 +194,7 @@ impl Trouble {
             Trouble::KillWorker(_) | Trouble::KillAllWorkers => "worker killed",
             Trouble::KillEnqueuer => "enqueuer killed",
             Trouble::KillDelivery => "Postfix's delivery killed",
+            Trouble::KillPostfix => "Postfix killed",
             Trouble::StopWorker(_) => "worker stopped",
             Trouble::FreezeWorker(_) => "worker frozen",
             Trouble::CrashDatabase => "database crashed",
@@ -211,6 +215,7 @@ impl fmt::Display for Event {
             Trouble::KillAllWorkers => "kill -9 all workers".into(),
             Trouble::KillEnqueuer => "kill -9 enqueuer".into(),
             Trouble::KillDelivery => "kill -9 Postfix's delivery agents".into(),
+            Trouble::KillPostfix => "kill -9 all of Postfix".into(),
             Trouble::StopWorker(name) => format!("SIGTERM to {name}"),
             Trouble::FreezeWorker(name) => format!("SIGSTOP to {name} for {lasts}"),
             Trouble::CrashDatabase => format!("the database crashes, away for {lasts}"),

@@ -11,7 +11,7 @@ use replyfleet_tests::{faults::Rule, proxy::Mode, ses::Account};
 use super::{
     Intake,
     far::Far,
-    fleet::{ENQUEUER, Fleet, WORKERS, kill, processes, worker},
+    fleet::{ENQUEUER, Fleet, WORKERS, kill, kill_postfix, processes, worker},
     ground::Ground,
     schedule::{Event, Schedule, Trouble},
     verdict,
@@ -72,6 +72,7 @@ impl Maker {
                 Intake::Pipe => patiently(|| kill_all("replyfleet-enqu")),
             },
             Trouble::KillDelivery => patiently(|| kill_all(if self.intake == Intake::Lmtp { "lmtp" } else { "pipe" })),
+            Trouble::KillPostfix => patiently(kill_postfix),
             Trouble::StopWorker(name) => patiently(|| self.fleet.signal(name, "TERM")),
             Trouble::FreezeWorker(name) => {
                 let is_frozen = patiently(|| self.fleet.signal(name, "STOP"));
