@@ -162,7 +162,7 @@ fn run(arguments: &Arguments, seed: u64, span: Duration, schedule: Schedule) -> 
     let table = verdict::Table::new(&findings, &far, &schedule, drained, restarts, start.elapsed());
     table.print(seed);
     let is_good = table.is_good();
-    let _ = names.kill(); // with our end it ends anyway
+    let _ = names.kill().and_then(|()| names.wait()); // with our end it ends anyway
     if is_good && !arguments.keep {
         ground.remove();
     } else {

@@ -153,7 +153,7 @@ impl Account {
             "SetQueueAttributes" => self.set_attributes(&read(body)?),
             "CreateQueue" => self.create(&read(body)?),
             "GetQueueUrl" => self.url(&read(body)?),
-            "PurgeQueue" => self.with(&read::<Call>(body)?.queue_url, |queue| Ok(queue.clear())).map(|()| empty()),
+            "PurgeQueue" => self.have(&read::<Call>(body)?.queue_url, Queue::clear).map(|()| empty()),
             other => Err(Refusal::new("UnsupportedOperation", &format!("{other} is not imitated here"))),
         }
     }
@@ -164,6 +164,14 @@ impl Account {
         let queue = queues.get_mut(name).ok_or_else(|| Refusal::new("QueueDoesNotExist", "The specified queue does not exist."))?;
         queue.wake(Instant::now());
         act(queue)
+    }
+
+    /// [`Account::with`] for what cannot fail.
+    fn have(&self, url: &str, act: impl FnOnce(&mut Queue)) -> Result<()> {
+        self.with(url, |queue| {
+            act(queue);
+            Ok(())
+        })
     }
 
     fn one(&self, entry: &Entry, act: fn(&Self, &str, &Entry) -> Result<Value>) -> Result<Value> {
@@ -203,7 +211,7 @@ impl Account {
     fn delete(&self, url: &str, entry: &Entry) -> Result<Value> {
         let receipt = entry.receipt_handle.as_str();
         if let Some(Fault::Replay { ms }) = self.faults.draw("DeleteMessage", |fault| matches!(fault, Fault::Replay { .. })) {
-            self.with(url, |queue| Ok(queue.copy(receipt, Duration::from_millis(ms))))?;
+            self.have(url, |queue| queue.copy(receipt, Duration::from_millis(ms)))?;
             self.arrived.notify_waiters();
         }
         match self.with(url, |queue| queue.delete(receipt).map_err(|why| if why == NotHeld::Gone { gone() } else { why.into() })) {
@@ -297,7 +305,7 @@ impl Account {
         })?;
         for (name, content) in dead {
             // Without a dead-letter queue SQS would keep it; a test without one has made a mistake.
-            self.with(&name, |queue| Ok(queue.put(content, Duration::ZERO)))?;
+            self.have(&name, |queue| queue.put(content, Duration::ZERO))?;
             self.arrived.notify_waiters();
         }
         Ok((received, due))
@@ -324,13 +332,13 @@ impl Account {
     }
 
     fn set_attributes(&self, call: &Call) -> Result<Bytes> {
-        self.with(&call.queue_url, |queue| Ok(queue.attributes.extend(call.attributes.clone())))?;
+        self.have(&call.queue_url, |queue| queue.attributes.extend(call.attributes.clone()))?;
         Ok(empty())
     }
 
     fn create(&self, call: &Call) -> Result<Bytes> {
         self.create_queue(&call.queue_name);
-        self.with(&call.queue_name, |queue| Ok(queue.attributes.extend(call.attributes.clone())))?;
+        self.have(&call.queue_name, |queue| queue.attributes.extend(call.attributes.clone()))?;
         self.url(call)
     }
 
