@@ -121,7 +121,7 @@ async fn what_may_have_been_sent_is_told_from_what_surely_was_not() {
     let throttled = |error: &SendError| matches!(error, SendError::Throttled(_));
     let refused = |error: &SendError| matches!(error, SendError::Refused(_));
     type Check = fn(&SendError) -> bool;
-    let cases: [(Manner, Check); 11] = [
+    let cases: [(Manner, Check); 12] = [
         (Manner::TakesAndCloses, uncertain),
         (Manner::CutsTheAnswer, uncertain),
         (Manner::ClosesAtOnce, either), // it stood: whether the last byte had left by then is chance
@@ -129,8 +129,9 @@ async fn what_may_have_been_sent_is_told_from_what_surely_was_not() {
         (Manner::Says(504, "GatewayTimeout"), uncertain),
         (Manner::Says(429, "TooManyRequestsException"), throttled),
         (Manner::Says(429, "SomethingNew"), throttled),
-        (Manner::Says(400, "SendingPausedException"), not_sent),
-        (Manner::Says(400, "LimitExceededException"), not_sent), // the day is used up: slower does not help
+        (Manner::Says(400, "SendingPausedException"), |error| *error == SendError::Away("paused")),
+        (Manner::Says(400, "AccountSuspendedException"), |error| *error == SendError::Away("suspended")),
+        (Manner::Says(400, "LimitExceededException"), |error| *error == SendError::Away("quota")), // slower does not help
         (Manner::Says(403, "AccessDeniedException"), not_sent),
         (Manner::Says(400, "MessageRejected"), refused),
     ];

@@ -220,7 +220,7 @@ impl Breakers {
     }
 
     /// It says itself that it is away, with this word.
-    pub(crate) fn is_away(&self, part: Part, reason: &'static str) {
+    pub(crate) fn say_away(&self, part: Part, reason: &'static str) {
         let (now, every) = (self.timer.now(), self.probe_every);
         self.change(part, |state| state.open(reason, now, every));
     }
@@ -299,8 +299,8 @@ impl Pass {
     }
 
     /// It says that it takes none now.
-    pub(crate) fn is_away(self, reason: &'static str) {
-        self.breakers.is_away(self.part, reason);
+    pub(crate) fn say_away(self, reason: &'static str) {
+        self.breakers.say_away(self.part, reason);
     }
 }
 

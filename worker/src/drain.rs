@@ -125,7 +125,9 @@ impl Drain {
                         let (first, breakers) = (first.take(), Arc::clone(&this.breakers));
                         tokio::spawn(async move {
                             work.await;
-                            first.map(|first| breakers.first_ended(first));
+                            if let Some(first) = first {
+                                breakers.first_ended(first);
+                            }
                         });
                     }
                 }

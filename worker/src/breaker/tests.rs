@@ -114,11 +114,11 @@ fn a_name_server_is_asked_before_it_is_taken_for_away() {
 #[test]
 fn a_sender_that_says_that_it_is_away_stops_its_own_replies_and_all_if_there_is_no_other() {
     let (breakers, _) = breakers();
-    breakers.is_away(SES, "paused");
+    breakers.say_away(SES, "paused");
     assert_eq!((admitted(&breakers), open_names(&breakers)), ("all", vec![("send.SES", "paused")]));
     assert_eq!(breakers.pass(SendMethod::Ses).err(), Some(Wait::Breaker(MINUTE)));
     breakers.pass(SendMethod::Smtp).expect("another sender's").succeeded();
-    breakers.is_away(SMTP, "no_answer");
+    breakers.say_away(SMTP, "no_answer");
     assert_eq!(admitted(&breakers), "nobody");
     breakers.probed(SMTP, Ok(()));
     breakers.pass(SendMethod::Smtp).expect("the first").succeeded();
@@ -129,7 +129,7 @@ fn a_sender_that_says_that_it_is_away_stops_its_own_replies_and_all_if_there_is_
 #[test]
 fn one_reply_a_minute_tries_a_sender_that_its_probe_finds_good() {
     let (breakers, timer) = breakers();
-    breakers.is_away(SES, "paused");
+    breakers.say_away(SES, "paused");
     let mut tried = 0;
     for _ in 0..10 {
         let at = breakers.next_probe().expect("it is asked");
@@ -139,7 +139,7 @@ fn one_reply_a_minute_tries_a_sender_that_its_probe_finds_good() {
         let pass = breakers.pass(SendMethod::Ses).expect("one may");
         assert!(breakers.pass(SendMethod::Ses).is_err(), "and no other");
         drop(pass); // it had to wait for its turn
-        breakers.pass(SendMethod::Ses).expect("another").is_away("paused");
+        breakers.pass(SendMethod::Ses).expect("another").say_away("paused");
         tried += 1;
     }
     assert_eq!((tried, open_names(&breakers)), (10, vec![("send.SES", "paused")]));
@@ -148,7 +148,7 @@ fn one_reply_a_minute_tries_a_sender_that_its_probe_finds_good() {
 #[test]
 fn a_message_waits_as_long_again_as_the_thing_has_been_away() {
     let (breakers, timer) = breakers();
-    breakers.is_away(SES, "quota");
+    breakers.say_away(SES, "quota");
     let mut waits = Vec::new();
     for _ in 0..12 {
         let Err(Wait::Breaker(away)) = breakers.pass(SendMethod::Ses) else { panic!("open") };
@@ -297,7 +297,7 @@ impl Respond for Answers {
         match self.breakers.pass(SendMethod::Ses) {
             Err(wait) => Outcome::Retry(wait),
             Ok(pass) if away == Some(SES) => {
-                pass.is_away("paused");
+                pass.say_away("paused");
                 Outcome::Retry(Wait::Sender)
             }
             Ok(pass) => {
@@ -400,5 +400,51 @@ async fn six_hours_without_database_name_server_or_ses_burn_nothing() {
     ] {
         let receives = six_hours_without(part, is_probe_wrong).await;
         assert!(receives <= receives_max, "{part:?}, {is_probe_wrong}: a message was received {receives} times");
+    }
+}
+
+/// Never ends; while it is sending, or before.
+struct Hangs(bool);
+
+#[async_trait]
+impl Respond for Hangs {
+    async fn respond(&self, _: &Delivery, _: Option<&Envelope>, hold: &Hold, _: &mut Account) -> Outcome {
+        let _sending = self.0.then(|| hold.sending());
+        std::future::pending().await
+    }
+    fn ways(&self) -> Vec<Vec<SendMethod>> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_finished_in_time_is_given_back_unless_it_is_being_sent() {
+    for is_sending in [false, true] {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let (breakers, timer) = breakers();
+        let queue = Arc::new(TestQueue { timer, messages: Mutex::default(), receives_max: AtomicUsize::new(0), parked: AtomicUsize::new(0) });
+        queue.put(&Envelope { facts: Facts::default(), mail: Mail::Inline(Bytes::from_static(b"x")) }).await.expect("put");
+        let drain = Drain {
+            queue: Arc::clone(&queue) as _,
+            pace: Arc::new(Pace::new([])),
+            store: Arc::new(DirStore::open(dir.path()).expect("store")),
+            responder: Arc::new(Hangs(is_sending)),
+            metrics: Arc::clone(&breakers.metrics),
+            breakers,
+            pulse: Arc::new(Pulse::new(MINUTE)),
+            clock: Arc::new(SystemClock),
+            slots: 1,
+            long_poll: Duration::from_secs(1),
+            stop_timeout: Duration::from_millis(50),
+        };
+        let (stop, is_stopping) = watch::channel(false);
+        let running = tokio::spawn(drain.run(is_stopping));
+        while !queue.is_anything_in_hand() {
+            tokio::task::yield_now().await;
+        }
+        stop.send_replace(true);
+        assert_eq!(running.await.expect("no panic"), !is_sending);
+        assert_eq!(queue.is_anything_in_hand(), is_sending, "it is given back, or its lease runs out");
+        assert_eq!(queue.left().len(), 1);
     }
 }

@@ -110,11 +110,17 @@ struct World {
 
 impl World {
     async fn start(ses: Arc<Scripted>, smtp: Arc<Scripted>) -> Self {
+        Self::start_on(ses, smtp, |queue| queue).await
+    }
+
+    /// With a queue before the queue.
+    async fn start_on(ses: Arc<Scripted>, smtp: Arc<Scripted>, queue: impl FnOnce(Arc<dyn Queue>) -> Arc<dyn Queue>) -> Self {
         let dir = tempfile::tempdir().expect("temporary folder");
         let root = dir.path().to_str().expect("UTF-8");
         let env = |name: &str| (name == replyfleet::settings::ENV_SECRET_KEY).then(|| "0123456789abcdef0123456789abcdef".to_owned());
         let settings = Settings::parse(&SETTINGS.replace("DIR", root), "test", env).expect("valid");
-        let ground = Ground::open(&settings, false).await.expect("opened");
+        let mut ground = Ground::open(&settings, false).await.expect("opened");
+        ground.queue = queue(ground.queue);
         let put = async |bucket, key, content: &'static [u8]| {
             ground.store.put(&ObjectName::new(bucket, key).expect("valid"), Bytes::from_static(content)).await.expect("put")
         };
@@ -522,4 +528,69 @@ async fn what_was_admitted_before_stops_when_it_is_switched() {
     world.switch("all", "on").await;
     assert_eq!(world.end().await, Outcome::Answered);
     assert_eq!((world.stop().await.1, ses.sent().len(), smtp.sent().len()), (0, 1, 0), "links, and not the file");
+}
+
+/// A queue that extends nothing.
+struct Unextended(Arc<dyn Queue>);
+
+#[async_trait]
+impl Queue for Unextended {
+    async fn put(&self, envelope: &Envelope) -> replyfleet::queue::Result<()> {
+        self.0.put(envelope).await
+    }
+    async fn receive(&self, max: usize, wait: Duration) -> replyfleet::queue::Result<Vec<Delivery>> {
+        self.0.receive(max, wait).await
+    }
+    async fn extend(&self, receipts: &[replyfleet::queue::Receipt]) -> Vec<replyfleet::queue::Result<()>> {
+        receipts.iter().map(|_| Err(replyfleet::queue::QueueError::Unavailable("cut".into()))).collect()
+    }
+    async fn settle(&self, settlements: &[(Delivery, replyfleet::queue::Settlement)]) -> Vec<replyfleet::queue::Result<()>> {
+        self.0.settle(settlements).await
+    }
+    async fn depth(&self) -> replyfleet::queue::Result<replyfleet::queue::Depth> {
+        self.0.depth().await
+    }
+    async fn parked(&self, max: usize) -> replyfleet::queue::Result<Vec<replyfleet::queue::Parked>> {
+        self.0.parked(max).await
+    }
+    fn visibility(&self) -> Duration {
+        self.0.visibility()
+    }
+}
+
+#[tokio::test]
+async fn nothing_new_is_begun_for_a_message_whose_lease_could_not_be_extended() {
+    // The first reply takes longer than the lease; then the second must not begin: another worker may have the message.
+    let (ses, smtp) = (Scripted::new(Duration::from_secs(3), |_| Ok(Accepted)), Scripted::good());
+    let mut world = World::start_on(ses.clone(), smtp.clone(), |queue| Arc::new(Unextended(queue))).await;
+    world.put("a@example.org", "1").await;
+    let mut outcomes = Vec::new();
+    while outcomes.last() != Some(&Outcome::Answered) {
+        outcomes.push(world.end().await);
+    }
+    assert!(outcomes.contains(&Outcome::Retry(Wait::Lease)), "{outcomes:?}");
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn replies_of_a_sender_that_is_away_wait_while_the_others_leave_and_need_no_claim() {
+    let is_paused = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let seen = Arc::clone(&is_paused);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let tried = Arc::clone(&tries);
+    let ses = Scripted::new(Duration::ZERO, move |_| {
+        tried.fetch_add(1, Ordering::SeqCst);
+        if seen.load(Ordering::SeqCst) { Err(SendError::Away("paused")) } else { Ok(Accepted) }
+    });
+    let smtp = Scripted::good();
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    world.put("a0@example.org", "0").await;
+    assert_eq!(world.end().await, Outcome::Retry(Wait::Sender));
+    let open = world.metrics.breakers();
+    assert_eq!(open.iter().map(|open| (open.name, open.reason)).collect::<Vec<_>>(), [("send.SES", "paused")]);
+    for number in 1..6 {
+        world.put(&format!("a{number}@example.org"), &number.to_string()).await;
+        assert!(matches!(world.end().await, Outcome::Retry(Wait::Breaker("send.SES", _))));
+    }
+    assert_eq!((smtp.sent().len(), tries.load(Ordering::SeqCst)), (6, 1), "only the first was tried");
 }

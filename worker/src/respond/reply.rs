@@ -277,7 +277,7 @@ impl Responder {
 fn learn(pass: Pass, sent: &Result<Accepted, SendError>, request_key: &str) {
     match sent {
         Ok(_) | Err(SendError::Refused(_) | SendError::TooBig(_)) => pass.succeeded(),
-        Err(SendError::Away(reason)) => pass.is_away(reason),
+        Err(SendError::Away(reason)) => pass.say_away(reason),
         Err(SendError::NotSent(_) | SendError::Uncertain(_)) => pass.failed(request_key),
         Err(SendError::Throttled(_)) => {} // it answers, and takes others' replies
     }
