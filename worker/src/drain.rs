@@ -160,7 +160,7 @@ impl Drain {
     /// Waits, but not when it is time to stop.
     async fn pause(&self, time: Duration, stop: &mut watch::Receiver<bool>) {
         tokio::select! {
-            () = self.breakers.timer().sleep(time) => {}
+            () = self.breakers.timer().wait(time) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }

@@ -12,7 +12,7 @@ pub(crate) trait Timer: Send + Sync {
     fn now(&self) -> Instant;
 
     /// Waits.
-    async fn sleep(&self, time: Duration);
+    async fn wait(&self, time: Duration);
 }
 
 /// The machine's time.
@@ -24,7 +24,7 @@ impl Timer for MachineTimer {
         Instant::now()
     }
 
-    async fn sleep(&self, time: Duration) {
+    async fn wait(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 }
@@ -87,7 +87,7 @@ pub(crate) mod tests {
             self.start + self.passed()
         }
 
-        async fn sleep(&self, time: Duration) {
+        async fn wait(&self, time: Duration) {
             let (wake, woken) = oneshot::channel();
             let at = self.passed() + time;
             self.waiting.lock().expect("no panic while it was held").push((at, wake));

@@ -86,7 +86,7 @@ pub(crate) async fn keep_asking(breakers: Arc<Breakers>, probes: Probes) {
     loop {
         let next = breakers.next_probe().map_or(tell_at, |at| at.min(tell_at));
         tokio::select! {
-            () = timer.sleep(next.saturating_duration_since(timer.now())) => {}
+            () = timer.wait(next.saturating_duration_since(timer.now())) => {}
             () = breakers.due.notified() => {}
         }
         let asking = breakers.due(timer.now()).into_iter().map(async |part| {

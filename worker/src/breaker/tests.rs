@@ -238,7 +238,7 @@ impl Queue for TestQueue {
         if !found.is_empty() {
             return Ok(found);
         }
-        self.timer.sleep(wait).await;
+        self.timer.wait(wait).await;
         Ok(self.take(max))
     }
     async fn extend(&self, receipts: &[Receipt]) -> Vec<replyfleet::queue::Result<()>> {
