@@ -67,6 +67,15 @@ impl Surroundings {
         Self { dir, settings, ground, sink }
     }
 
+    /// With workers that wait for the sink for as long as any test lasts.
+    pub(crate) fn with_patient_sends(self) -> Self {
+        let config = self.path("replyfleet.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        assert!(text.contains("timeout_s = 5 }"), "the settings have changed");
+        fs::write(&config, text.replace("timeout_s = 5 }", "timeout_s = 600 }")).unwrap();
+        self
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -1,10 +1,12 @@
 //! Opening: URLs, schemas, and what is refused.
 
+use std::time::Duration;
+
 use replyfleet_tests::{
     databases::{Kind, Server},
     skipped,
 };
-use replyfleet_worker::ledger::{Ledger, LedgerError, Verdict};
+use replyfleet_worker::ledger::{Claim, Ledger, LedgerError, ReplyState, Try, Verdict};
 use sea_orm::ConnectionTrait;
 
 use crate::bed::{Ask, Bed, T0, allowance, open, secret};
@@ -14,6 +16,7 @@ promises! {
     a_database_that_a_newer_program_changed_is_refused,
     looking_and_joining_change_nothing,
     a_schema_that_was_cut_off_half_way_is_completed,
+    a_database_of_the_version_before_is_brought_up_with_what_is_in_it,
 }
 
 async fn workers_that_start_at_once_make_one_schema(bed: &Bed) {
@@ -66,6 +69,26 @@ async fn a_schema_that_was_cut_off_half_way_is_completed(bed: &Bed) {
     assert_eq!(Ask::new(1, "a@b.org").verdict(&ledger, T0).await, Verdict::Answer);
     assert_eq!(bed.dump().await.iter().filter(|line| line.starts_with("turn|")).count(), 1_024);
     assert_eq!(ledger.workers(T0).await.expect("asked").len(), 0);
+}
+
+async fn a_database_of_the_version_before_is_brought_up_with_what_is_in_it(bed: &Bed) {
+    let hold = Duration::from_secs(60);
+    let ledger = bed.ledger("").await;
+    Ask::new(1, "a@b.org").admit(&ledger, T0).await;
+    assert!(matches!(ledger.claim("k1", 0, T0, hold).await.expect("claim"), Claim::Granted(_)));
+    drop(ledger);
+    let connection = bed.connection().await;
+    for statement in ["ALTER TABLE reply DROP COLUMN holder", "DROP TABLE suspect", "DELETE FROM seaql_migrations WHERE version LIKE '0002%'"] {
+        connection.execute_unprepared(statement).await.expect(statement);
+    }
+    assert_eq!(Ledger::look(&bed.url).await.expect("it answers"), 1);
+    let ledger = bed.ledger("").await;
+    assert_eq!(ledger.claim("k1", 0, T0, hold).await.expect("claim"), Claim::Held(T0 + hold), "that worker goes on");
+    let attempt = match ledger.claim("k1", 0, T0 + hold, hold).await.expect("claim") {
+        Claim::Granted(attempt) => attempt,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ledger.record("k1", 0, attempt, Try::Ambiguous).await.expect("record"), ReplyState::Uncertain, "the claim before it counts");
 }
 
 #[tokio::test]

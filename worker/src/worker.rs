@@ -1,7 +1,7 @@
 //! A worker: opens what the settings name, and runs the drain loop beside what keeps itself current. Opening is one try;
 //! [`crate::startup`] tries again while something is away.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use replyfleet::{
     clock::{Clock, SystemClock},
@@ -38,6 +38,8 @@ use crate::{
     upkeep::Upkeep,
 };
 
+/// What a send takes beside its own time limit: the claim and the record.
+const SEND_GRACE: Duration = Duration::from_secs(10);
 /// How often the ledger forgets what is old.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// How long a claim-check object is kept: as long as a message can be in queue and dead letters together. SQS ends each
@@ -200,11 +202,22 @@ impl Worker {
             config: config.to_owned(),
             cache_dir: settings.worker.cache_dir.clone(),
             slots: settings.worker.slots.get(),
-            time_max: settings.worker.quarantine_timeout_s.duration(),
+            time_max: settings.worker.quarantine_timeout_s.duration() + self.sends_time_max(),
         };
         let isolation = Isolation::open(plan, self.ledger.clone(), Arc::clone(&self.drain.clock));
         self.drain.isolation = isolation.map_err(|error| OpenError::Value(format!("worker.cache_dir: no journal can be written there: {error}")))?;
         Ok(self)
+    }
+
+    /// The longest that all sends of one message may take: a slow next hop must not look like a message that hangs.
+    fn sends_time_max(&self) -> Duration {
+        let catalogue = self.catalogue.current();
+        let mut replies: HashMap<&str, u32> = HashMap::new();
+        for response in catalogue.responses() {
+            *replies.entry(&response.address).or_default() += 1;
+        }
+        let slowest = self.drain.responder.senders.values().map(|sender| sender.timeout()).max().unwrap_or_default();
+        (slowest + SEND_GRACE) * replies.into_values().max().unwrap_or(1)
     }
 
     /// Answers the one message on standard input, tells on standard output how it ended, and receives none.
