@@ -216,7 +216,7 @@ impl Worker {
         for response in catalogue.responses() {
             *replies.entry(&response.address).or_default() += 1;
         }
-        let slowest = self.drain.responder.senders.values().map(|sender| sender.timeout()).max().unwrap_or_default();
+        let slowest = self.responder.senders.values().map(|sender| sender.timeout()).max().unwrap_or_default();
         (slowest + SEND_GRACE) * replies.into_values().max().unwrap_or(1)
     }
 

@@ -408,7 +408,7 @@ struct Hangs(bool);
 
 #[async_trait]
 impl Respond for Hangs {
-    async fn respond(&self, _: &Delivery, _: Option<&Envelope>, hold: &Hold, _: &mut Account) -> Outcome {
+    async fn respond(&self, _: u32, _: Option<&Envelope>, hold: &Hold, _: &mut Account) -> Outcome {
         let _sending = self.0.then(|| hold.sending());
         std::future::pending().await
     }
@@ -430,6 +430,7 @@ async fn what_is_not_finished_in_time_is_given_back_unless_it_is_being_sent() {
             store: Arc::new(DirStore::open(dir.path()).expect("store")),
             responder: Arc::new(Hangs(is_sending)),
             metrics: Arc::clone(&breakers.metrics),
+            isolation: Isolation::default(),
             breakers,
             pulse: Arc::new(Pulse::new(MINUTE)),
             clock: Arc::new(SystemClock),
