@@ -168,6 +168,7 @@ deadline_s = 10
 cache_dir = "{folder}/cache/{worker}"
 slots = 16
 stop_timeout_s = 20
+probe_s = 2
 [database]
 url = "{database}"
 [allowance]
