@@ -94,7 +94,12 @@ impl Service {
 }
 
 impl Drop for Service {
+    /// What it was started by may let it live on.
     fn drop(&mut self) {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id())).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let _ = Command::new("sh").args(["-c", r#"kill -s KILL "$1""#, "sh", child]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

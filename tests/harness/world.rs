@@ -1,7 +1,7 @@
 //! A world of one test's own: real daemons in network, mount and process namespaces that nobody else is in.
 //!
 //! ```text
-//! client 198.51.100.7 --swaks--> 192.0.2.25:25 Postfix --pipe--> replyfleet-enqueue --> spool, or SQS and S3
+//! client 198.51.100.7 --swaks--> 192.0.2.25:25 Postfix --pipe or LMTP--> replyfleet-enqueue --> spool, or SQS and S3
 //! sink   192.0.2.26:25 <--MX by dnsmasq-- Postfix 127.0.0.1:2525 <--SMTP, or SES's relay-- replyfleet-worker
 //! ```
 //! The world hangs on one process, its first, which waits for the end of its standard input. The test holds that open:
@@ -50,10 +50,24 @@ pub enum Backing {
     Aws,
 }
 
+/// How Postfix hands mail to the enqueuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// pipe(8): one process a mail.
+    Pipe,
+    /// lmtp(8): a service. Mail to [`BY_PIPE`] goes by pipe(8) all the same.
+    Lmtp,
+}
+
+/// The recipient whose mail goes by pipe(8) whatever the [`Intake`].
+pub const BY_PIPE: &str = "pipe@responder.test";
+
 /// What differs between the worlds of the scenarios.
 pub struct Plan<'a> {
     /// What the fleet runs on.
     pub backing: Backing,
+    /// How mail comes in.
+    pub intake: Intake,
     /// A shell script that Postfix runs in the enqueuer's place; `$ENQUEUE` is the enqueuer, `$W` the world's folder.
     pub instead_of_enqueuer: Option<&'a str>,
     /// Seconds for which the relay that the worker sends to, then a sink itself, waits before it says that it has a mail.
@@ -75,6 +89,7 @@ impl Plan<'_> {
     pub fn on(backing: Backing) -> Self {
         Self {
             backing,
+            intake: Intake::Pipe,
             instead_of_enqueuer: None,
             slow_sink_s: None,
             slots: 8,
@@ -93,6 +108,7 @@ pub struct World {
     /// The world's first process, as the machine numbers it.
     first: u32,
     backing: Backing,
+    intake: Intake,
     daemons: Vec<Process>,
 }
 
@@ -106,7 +122,7 @@ impl World {
             skipped(&why.0);
             return None;
         }
-        let mut world = Self::empty(plan.backing);
+        let mut world = Self::empty(plan);
         world.enter();
         world.start_names_and_sinks(plan);
         world.start_postfix(plan);
@@ -114,12 +130,15 @@ impl World {
             world.start_aws();
         }
         world.write_fleet(plan);
+        if plan.intake == Intake::Lmtp {
+            world.start_service(plan);
+        }
         world.wait_until_listening();
         Some(world)
     }
 
     /// Namespaces with one process that waits.
-    fn empty(backing: Backing) -> Self {
+    fn empty(plan: &Plan) -> Self {
         let dir = tempfile::Builder::new().prefix("replyfleet-world-").tempdir().expect("temporary folder");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap(); // Postfix's users must get through
         let mut anchor = Command::new("unshare")
@@ -132,7 +151,7 @@ impl World {
             assert!(anchor.try_wait().unwrap().is_none(), "unshare ended");
             process::only_child(anchor.id(), "cat")
         });
-        Self { dir, anchor, first, backing, daemons: Vec::new() }
+        Self { dir, anchor, first, backing: plan.backing, intake: plan.intake, daemons: Vec::new() }
     }
 
     /// Gives the world its addresses and its name server, and lets every user run the programs, wherever they lie.

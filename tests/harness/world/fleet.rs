@@ -11,7 +11,7 @@ use bytes::Bytes;
 use replyfleet::envelope::{Envelope, Mail};
 use serde_json::json;
 
-use super::{Backing, GROUP, MINISTACK_PORT, Plan, Process, SLOW_SINK_PORT, SOON, USER, World, give_to};
+use super::{Backing, GROUP, Intake, MINISTACK_PORT, Plan, Process, SLOW_SINK_PORT, SOON, USER, World, give_to};
 use crate::{ministack::REGION, wait_for};
 
 /// The address that has two replies, the second with [`ATTACHMENTS`].
@@ -80,6 +80,7 @@ key = "catalogue.json"
 [enqueuer]
 host = "mx.responder.test"
 deadline_s = 20
+{lmtp}
 [worker]
 cache_dir = "{w}/cache"
 slots = {slots}
@@ -95,6 +96,10 @@ bounce_address = "bounce@responder.test"
 {aws}
 {send}
 "#,
+            lmtp = match plan.intake {
+                Intake::Pipe => String::new(),
+                Intake::Lmtp => format!("lmtp = [\"unix:{}\"]", self.socket().display()),
+            },
             authentication = plan.authentication,
             visibility = plan.visibility_s,
             slots = plan.slots,
@@ -110,6 +115,25 @@ bounce_address = "bounce@responder.test"
             }
             Backing::Aws => drop(self.aws_with_input(&["put", "files", key], content)),
         }
+    }
+
+    /// Where the enqueuer's service listens.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path("run/lmtp.sock")
+    }
+
+    /// Starts the enqueuer as a service, in the group of Postfix, which may write to its socket then.
+    pub(super) fn start_service(&mut self, plan: &Plan) {
+        self.folder("run", USER);
+        let program = self.enqueuer(plan);
+        let as_user = [&format!("--reuid={USER}"), "--regid=postfix", "--clear-groups", "--"].map(str::to_owned);
+        let mut command = self.command("setpriv");
+        command.args(as_user).arg(program).arg("--lmtp").arg("--config").arg(self.path("replyfleet.toml"));
+        if plan.backing == Backing::Aws {
+            command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]);
+        }
+        self.start_daemon("service", &mut command);
+        wait_for("the service's socket", SOON, || self.socket().exists().then_some(()));
     }
 
     /// Starts a worker; it is ready when this returns.
@@ -173,7 +197,9 @@ bounce_address = "bounce@responder.test"
 
     /// Takes the spool away from the enqueuer, or gives it back.
     pub fn set_spool_owner(&self, is_ours: bool) {
-        give_to(&self.path("spool"), if is_ours { USER } else { "root" });
+        for folder in ["spool", "spool/tmp", "spool/new"].map(|name| self.path(name)).iter().filter(|folder| folder.exists()) {
+            give_to(folder, if is_ours { USER } else { "root" });
+        }
     }
 
     /// The keys of the mails that were too big for the queue.

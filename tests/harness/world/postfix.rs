@@ -1,8 +1,8 @@
 //! The world's Postfix: an instance in the world's folder that shares nothing with one that the machine may have.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
-use super::{Backing, Plan, SOON, USER, World, give_to};
+use super::{BY_PIPE, Backing, Intake, Plan, SOON, USER, World, give_to};
 use crate::wait_for;
 
 /// Postfix's own daemons: type, private, unprivileged, chroot, wake-up, limit, program. None is chrooted: the folder is not prepared for it.
@@ -18,6 +18,7 @@ trace unix - - n - 0 bounce
 flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
+lmtp unix - - n - - lmtp
 showq unix n - n - - showq
 error unix - - n - - error
 retry unix - - n - - error
@@ -49,8 +50,14 @@ local_recipient_maps =
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 smtpd_recipient_restrictions =
 virtual_mailbox_domains = responder.test
-virtual_transport = enqueue:
+virtual_transport = {transport}
+transport_maps = inline:{{ {BY_PIPE}=enqueue: }}
 enqueue_destination_recipient_limit = 1
+lmtp_send_xforward_command = yes
+lmtp_destination_recipient_limit = 1
+lmtp_line_length_limit = 0
+lmtp_lhlo_timeout = 5s
+smtpd_discard_ehlo_keywords = dsn, silent-discard
 enable_long_queue_ids = yes
 message_size_limit = 41943040
 mailbox_size_limit = 0
@@ -61,21 +68,16 @@ queue_run_delay = 2s
 bounce_queue_lifetime = 1h
 maximal_queue_lifetime = 1h
 ",
+            transport = match plan.intake {
+                Intake::Pipe => "enqueue:".to_owned(),
+                Intake::Lmtp => format!("lmtp:unix:{}", self.socket().display()),
+            },
             queue = queue.display(),
             data = data.display(),
             folder = folder.display(),
         );
         fs::write(etc.join("main.cf"), main).unwrap();
-        let program = match plan.instead_of_enqueuer {
-            None => self.path("bin/replyfleet-enqueue"),
-            Some(script) => {
-                give_to(&self.folder("wrapped", USER), USER);
-                let head = format!("#!/bin/sh\nW={}\nENQUEUE=$W/bin/replyfleet-enqueue\n", self.path("").display());
-                let path = self.write("wrapper", format!("{head}{script}"));
-                fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-                path
-            }
-        };
+        let program = self.enqueuer(plan);
         let master = format!(
             "192.0.2.25:25 inet n - n - - smtpd
 127.0.0.1:2525 inet n - n - - smtpd
@@ -88,7 +90,7 @@ enqueue unix - n n - 20 pipe
   --client-hostname=${{client_hostname}} --client-helo=${{client_helo}} --client-protocol=${{client_protocol}}
   --queue-id=${{queue_id}}
 ",
-            program = program.display(),
+            program = if plan.intake == Intake::Pipe { program } else { self.path("bin/replyfleet-enqueue") }.display(),
             config = self.path("replyfleet.toml").display(),
         );
         fs::write(etc.join("master.cf"), master).unwrap();
@@ -112,6 +114,16 @@ enqueue unix - n n - 20 pipe
         let index = self.daemons.iter().position(|daemon| daemon.name() == "postfix").expect("it runs");
         let status = self.daemons.remove(index).wait(SOON);
         assert!(!status.success(), "{status}");
+    }
+
+    /// The enqueuer, or what is run in its place.
+    pub(super) fn enqueuer(&self, plan: &Plan) -> PathBuf {
+        let Some(script) = plan.instead_of_enqueuer else { return self.path("bin/replyfleet-enqueue") };
+        give_to(&self.folder("wrapped", USER), USER);
+        let head = format!("#!/bin/sh\nW={}\nENQUEUE=$W/bin/replyfleet-enqueue\n", self.path("").display());
+        let path = self.write("wrapper", format!("{head}{script}"));
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        path
     }
 
     /// Makes Postfix try again now what it deferred.
@@ -145,7 +157,11 @@ enqueue unix - n n - 20 pipe
 
     /// Waits until `count` mails were handed over to the enqueuer and taken.
     pub fn wait_for_handover(&self, count: usize) {
-        self.wait_for_log("status=sent (delivered via enqueue service", count);
+        let said = match self.intake {
+            Intake::Pipe => "status=sent (delivered via enqueue service",
+            Intake::Lmtp => "status=sent (250 2.0.0 queued)",
+        };
+        self.wait_for_log(said, count);
     }
 
     /// No request was bounced: nobody got a delivery report.
