@@ -40,8 +40,8 @@ use crate::{
 
 /// Deaths of a message's own process after which it is parked.
 pub(crate) const DEATHS_MAX: u32 = 2;
-/// This program, even if its file was replaced since.
-const OURSELVES: &str = "/proc/self/exe";
+/// What starts the process at the lowest priority: one that loops or dies all the time must not take the CPU from other mail.
+const LOW_PRIORITY: [&str; 3] = ["nice", "-n", "19"];
 /// How long the process may take to open what it needs.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long one that has closed its output may take to end, and how often that is looked at.
@@ -167,9 +167,19 @@ impl Quarantine {
     }
 
     fn begin(&self) -> io::Result<Begun> {
-        let mut command = Command::new(OURSELVES);
-        command.arg("--config").arg(&self.config).arg("--alone").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
+        // This program, even if its file was replaced since.
+        let ourselves = format!("/proc/{}/exe", std::process::id());
+        let start = |mut command: Command| {
+            command.arg("--config").arg(&self.config).arg("--alone").stdin(Stdio::piped()).stdout(Stdio::piped());
+            command.spawn()
+        };
+        let [program, arguments @ ..] = LOW_PRIORITY;
+        let mut low = Command::new(program);
+        low.args(arguments).arg(&ourselves);
+        let mut child = match start(low) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => start(Command::new(&ourselves))?, // a machine without nice(1)
+            started => started?,
+        };
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let process = Process(Some(child));
         let (Some(input), Some(output)) = (input, output) else { return Err(io::ErrorKind::BrokenPipe.into()) };
