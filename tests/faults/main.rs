@@ -1,7 +1,7 @@
 //! The faults of the delivery contract, one a file: what breaks, and what must happen. `docs/reliability.md` lists all of
 //! them with the tests that hold them; what needs no process of its own is tested beside its code or at its seam.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so by panicking")]
 #![forbid(unsafe_code)]
 
 mod alone;

@@ -23,6 +23,12 @@ pub struct Installation {
     folder: tempfile::TempDir,
 }
 
+impl Default for Installation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Installation {
     /// With senders that are not asked for proof.
     pub fn new() -> Self {
