@@ -4,7 +4,7 @@
 //! The pipe reads the mail from standard input and the envelope from its arguments, hands both to the service if one
 //! answers, else puts them on the queue itself, and exits with 0 after the queue has taken them durably, else with 75.
 //! [`handover`](replyfleet_enqueuer::handover) says why never with anything else.
-//! [`service`](replyfleet_enqueuer::service) is the other.
+//! [`service`] is the other.
 
 #![forbid(unsafe_code)]
 

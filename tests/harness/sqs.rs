@@ -1,11 +1,11 @@
 //! An SQS endpoint of a test's own, fast, and able to misbehave: AWS's JSON protocol over HTTP/1.1 on loopback.
 //!
 //! Where ministack imitates all of AWS slowly and well-mannered, this carries thousands of mails a second and does what
-//! [`Fault`]s ask of it. The same contract suite checks both. It checks no credentials and stores nothing on disk; all
+//! `Fault`s ask of it. The same contract suite checks both. It checks no credentials and stores nothing on disk; all
 //! is gone with the value. Beside the usual answers it keeps to SQS's limits, digests and error codes; message
 //! attributes have no digest, no message expires, and groups do not change the order.
 //!
-//! [`queue`] is one queue; [`call`] reads a call and writes its answer; here are the endpoint and its calls' faults.
+//! `queue` is one queue; `call` reads a call and writes its answer; here are the endpoint and its calls' faults.
 
 mod call;
 mod queue;

@@ -1,6 +1,6 @@
 //! What may become of one reply: the decisions of claim, record and giving up, as functions of the reply's row and the time.
 //!
-//! [`super::reply`] reads the row, holds it, asks here, and writes what came of it. Nothing else decides, so what is proven of
+//! `reply` reads the row, holds it, asks here, and writes what came of it. Nothing else decides, so what is proven of
 //! these functions (`steps/model.rs` goes through every interleaving of a small fleet) is proven of the ledger.
 //!
 //! The bound: a *try* is a claim that was granted. All but one of those that may have sent a copy are in `ambiguous`, the last
