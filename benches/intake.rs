@@ -5,7 +5,7 @@
 //! same kind of socket to `smtp-sink` (the ceiling), to the service with a spool, and to the service with an SQS endpoint on
 //! loopback; `discard` stands beside. They take turns, so that a busy moment of the machine touches all of them. A rate is
 //! mails by the time from smtp-source's start to the last delivery. The service's CPU is of its process, from
-//! /proc/PID/stat; the pipe's of whole processes, from getrusage(2). All queues are on one disk. JSON lines as the others.
+//! /proc/PID/stat; the pipe's of whole processes, from getrusage(2). Postfix's queue and the spool are on one ext4 with a journal, in a file on the disk. JSON lines as the others.
 //!
 //! ```text
 //! replyfleet-bench-intake [ROUNDS [MAILS]]      needs root, Postfix and util-linux
@@ -32,6 +32,8 @@ use queues::{Endpoint, Service};
 const ROUNDS: usize = 5;
 const MAILS: usize = 5_000;
 const MAIL_BYTES: usize = 4 << 10;
+/// Of the file system that Postfix's queue and the spool share.
+const DISK_BYTES: u64 = 4 << 30;
 /// Runs of the pipe in each round.
 const PIPES: usize = 30;
 /// The first argument of the second process, which has namespaces of its own.
@@ -62,9 +64,6 @@ fn prepare(rounds: usize, mails: usize) -> anyhow::Result<ExitCode> {
     // Postfix's users must get through to their queue.
     let folder = tempfile::Builder::new().prefix("replyfleet-bench-").tempdir()?;
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    // Each folder below gets a place of its own on the disk: that Postfix removes files all the time makes it slow to create
-    // others beside them. A file system that has no such flag goes without.
-    let _ = Command::new("chattr").arg("+T").arg(folder.path()).stderr(Stdio::null()).status();
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"])
         .arg(std::env::current_exe()?)
@@ -87,7 +86,20 @@ struct Figures {
     sqs_pipe: Costs,
 }
 
+/// Makes a file system on the disk as an MX has it, ext4 with a journal, and mounts it in our own namespace. The machine's may
+/// be another: without a journal, ext4 looks for each new file through all the inodes that were deleted within the minute.
+fn journalled(folder: &Path) -> anyhow::Result<PathBuf> {
+    let (image, mounted) = (folder.join("disk"), folder.join("mx"));
+    std::fs::File::create(&image)?.set_len(DISK_BYTES)?;
+    std::fs::create_dir(&mounted)?;
+    ensure!(Command::new("mkfs.ext4").args(["-q", "-F", "-O", "has_journal"]).arg(&image).status()?.success(), "mkfs.ext4");
+    ensure!(Command::new("mount").args(["-o", "loop"]).args([&image, &mounted]).status()?.success(), "mount -o loop");
+    std::fs::set_permissions(&mounted, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(mounted)
+}
+
 fn measure(folder: &Path, rounds: usize, mails: usize) -> anyhow::Result<()> {
+    let folder = &journalled(folder)?;
     ensure!(Command::new("ip").args(["link", "set", "lo", "up"]).status()?.success(), "ip link set lo up");
     let program = match std::env::var_os("REPLYFLEET_ENQUEUE") {
         Some(program) => PathBuf::from(program),

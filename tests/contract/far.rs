@@ -49,10 +49,10 @@ async fn ses_refuses_by_the_names_that_amazons_has() {
     let mail = reply("Subject: x\r\n\r\n", vec![]);
     assert_eq!(sender.check().await, Ok(()));
     endpoint.set_account(Account { is_sending_enabled: false, ..Account::default() });
-    assert_eq!(sender.send(&mail).await, Err(SendError::NotSent("SendingPausedException".into())));
+    assert_eq!(sender.send(&mail).await, Err(SendError::Away("paused")));
     assert!(sender.check().await.is_err(), "GetAccount says so too");
     endpoint.set_account(Account { day_max: 0.0, ..Account::default() });
-    assert_eq!(sender.send(&mail).await, Err(SendError::NotSent("LimitExceededException".into())));
+    assert_eq!(sender.send(&mail).await, Err(SendError::Away("quota")));
     endpoint.set_account(Account::default());
     endpoint.faults().add(Rule::new("SendEmail", Fault::Answer { status: 429, code: "TooManyRequestsException".into() }));
     assert_eq!(sender.send(&mail).await, Err(SendError::Throttled("TooManyRequestsException".into())));
