@@ -1,7 +1,7 @@
 //! Group commit: many messages made durable for little more than one.
 //!
-//! Alone, a message costs the disk two waits: for its file and for its folder. Here all files are written first; then, if
-//! they are many, several threads wait for them side by side, so that the file system's journal carries them together; then
+//! Alone, a message costs the disk two waits: for its file and for its folder. Here all files are written first; then
+//! several threads wait for them side by side, so that the file system's journal carries them together; then
 //! all are renamed, and one fsync of the folder makes all the names durable. What fails before its rename fails alone, and its
 //! file is removed; if the folder cannot be synced, every message of the group has failed, though it may be there.
 
@@ -19,16 +19,11 @@ use crate::{
     queue::{PutPace, QueueError, Result},
 };
 
-/// A group's size is bounded by what it holds in memory. One at a time: the next is the larger for it, and the sync of the
-/// folder, which costs more than that of a file, is shared by more.
-pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 1 };
-/// So few are written by one thread, one after the other: to wake others costs more CPU than the disk's time is worth. On a
-/// slow disk more come together.
-const ONE_THREAD_MAX: usize = 4;
-/// Threads that wait for the disk. More than this did not make it faster on the disks that were tried.
-const SYNCS_SIDE_BY_SIDE: usize = 8;
-/// A thread that waits for fewer files costs more than it saves.
-const FILES_A_THREAD_MIN: usize = 4;
+/// A group's size is bounded by what it holds in memory. While one waits for its names, another can wait for its bytes.
+pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 2 };
+/// Threads that wait for the disk: Postfix has as many deliveries under way to one destination. Files that wait one after the
+/// other cost a commit of the journal each; side by side, they share one.
+const SYNCS_SIDE_BY_SIDE: usize = 20;
 
 /// A message on its way from `tmp/` to `new/`.
 struct Written {
@@ -47,7 +42,8 @@ pub(super) async fn put_all(queue: &SpoolQueue, envelopes: &[Envelope]) -> Vec<R
 
     let (spool, dir) = (queue.clone(), queue.0.dir.join("new"));
     let write_all = move || wires.iter().enumerate().map(|(index, (wire, group))| write(&spool, index, wire, group)).collect::<Vec<_>>();
-    let named = if envelopes.len() <= ONE_THREAD_MAX {
+    let named = if envelopes.len() <= 1 {
+        // Alone it has one thread for all of it.
         let steps = spawn_blocking(move || {
             let (mut steps, mut synced) = (Vec::new(), Vec::new());
             for step in write_all() {
@@ -87,7 +83,7 @@ fn write(queue: &SpoolQueue, index: usize, wire: &[u8], group: &str) -> Step<Wri
 
 /// Waits for the bytes of all files at once.
 async fn sync_side_by_side(written: Vec<Written>, results: &mut [Result<()>]) -> Vec<Written> {
-    let share = written.len().div_ceil(SYNCS_SIDE_BY_SIDE).max(FILES_A_THREAD_MIN);
+    let share = written.len().div_ceil(SYNCS_SIDE_BY_SIDE).max(1);
     let mut threads = JoinSet::new();
     let mut rest = written.into_iter().peekable();
     while rest.peek().is_some() {
@@ -182,7 +178,7 @@ mod tests {
         fs::remove_dir(dir.path().join("tmp")).expect("removed");
         let facts = crate::envelope::Facts::default();
         let envelope = Envelope { facts, mail: crate::envelope::Mail::Inline(bytes::Bytes::from_static(b"x")) };
-        for count in [2, 2 * ONE_THREAD_MAX] {
+        for count in [1, 8] {
             let results = put_all(&queue, &vec![envelope.clone(); count]).await;
             assert!(results.len() == count && results.iter().all(Result::is_err), "{results:?}");
         }
