@@ -115,8 +115,10 @@ impl Outcome {
             Outcome::Ignored(reason) => row(Settlement::Delete, Level::INFO, "ignored", reason.word()),
             Outcome::Retry(wait @ Wait::Stopping) => row(Settlement::Release(Duration::ZERO), Level::INFO, "retry", wait.word()),
             // Nothing is wrong, and it is told exactly when to come.
-            Outcome::Retry(wait @ (Wait::Pace(away) | Wait::Held(away) | Wait::Breaker(away))) => {
-                row(Settlement::Release(*away), Level::INFO, "retry", wait.word())
+            Outcome::Retry(wait @ (Wait::Pace(away) | Wait::Breaker(away))) => row(Settlement::Release(*away), Level::INFO, "retry", wait.word()),
+            // A claim mostly ends long before its time; only a dead worker's lasts as long.
+            Outcome::Retry(wait @ Wait::Held(away)) => {
+                row(Settlement::Release((*away).min(retry_delay(receive_count))), Level::INFO, "retry", wait.word())
             }
             Outcome::Retry(wait) => row(Settlement::Release(retry_delay(receive_count)), Level::WARN, "retry", wait.word()),
             Outcome::Parked(park) => row(Settlement::Park(park.word()), Level::ERROR, "parked", park.word()),
@@ -185,6 +187,14 @@ mod tests {
             assert_eq!(outcome.row(1).settlement == Settlement::Delete, is_done, "{replies:?}");
         }
         assert_eq!(Outcome::of_replies(&[Sent], true), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn whoever_waits_for_a_claim_comes_soon_and_no_later_than_it_ends() {
+        let delay = |receives| Outcome::Retry(Wait::Held(Duration::from_secs(90))).row(receives).settlement;
+        for (receives, seconds) in [(1, 5), (2, 10), (5, 80), (6, 90), (50, 90)] {
+            assert_eq!(delay(receives), Settlement::Release(Duration::from_secs(seconds)), "{receives}");
+        }
     }
 
     #[test]
