@@ -138,10 +138,9 @@ impl Breakers {
         self.admits.notified().await;
     }
 
-    /// The message that went first has ended.
-    pub(crate) fn first_ended(&self, first: OwnedSemaphorePermit) {
-        drop(first);
-        self.admits.notify_one();
+    /// The message that goes first with this permit, until it is dropped.
+    pub(crate) fn going_first(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> First {
+        First { breakers: Arc::clone(self), permit: Some(permit) }
     }
 
     /// What everything waits for, if there is something.
@@ -193,7 +192,7 @@ impl Breakers {
     /// What a message's end says of ledger and name server. Who asks the store says itself how that went.
     pub(crate) fn learn(&self, outcome: &Outcome, request_key: &str, is_proof_known: bool) {
         let failed = match outcome {
-            Outcome::Retry(Wait::Stopping | Wait::Breaker(_) | Wait::Lease | Wait::Quarantine) | Outcome::Parked(_) => return,
+            Outcome::Retry(Wait::Stopping | Wait::Breaker(_) | Wait::Lease) | Outcome::Parked(_) => return,
             Outcome::Retry(Wait::Ledger) => Some(Part::Ledger),
             Outcome::Retry(Wait::Dns) => Some(Part::Dns),
             _ => None,
@@ -277,6 +276,19 @@ impl Breakers {
             let away_s = self.clock.now().since(open.since).as_secs();
             tracing::error!(part = open.name, reason = open.reason, away_s, "a breaker is still open");
         }
+    }
+}
+
+/// A message that goes first. Dropped, others may come.
+pub(crate) struct First {
+    breakers: Arc<Breakers>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.breakers.admits.notify_one();
     }
 }
 

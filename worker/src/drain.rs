@@ -6,30 +6,32 @@
 //! * A message that kills its worker is kept from the others in [`crate::isolation`]; a panic parks its message there.
 //! * On stop, the receive in flight is awaited: dropped, it could hide its messages for a whole time-out. What it
 //!   brings is released at once; what is in hand is finished, or given back when the time for it is over, unless it is
-//!   just being sent.
+//!   just being sent: that reply is finished, and no other begins. A message in the lane counts as being sent.
 //! * While nothing could be answered, nothing is received ([`crate::breaker`]).
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use replyfleet::{
     clock::Clock,
-    envelope::{Envelope, Mail},
+    envelope::{DecodeError, Envelope, Mail},
     queue::{BATCH_MAX, Delivery, Queue},
     store::Store,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::{
-    breaker::{Admission, Breakers},
+    breaker::{Admission, Breakers, First},
     catalogue::SendMethod,
     isolation::Isolation,
     lease::{Hold, Leases},
     metrics::{Metrics, Story},
-    outcome::{Outcome, Wait},
+    outcome::{Outcome, Park, Wait},
     pace::Pace,
     pulse::Pulse,
     respond::Account,
@@ -62,12 +64,36 @@ pub(crate) trait Respond: Send + Sync {
     fn ways(&self) -> Vec<Vec<SendMethod>>;
 }
 
+/// Reads an envelope.
+pub(crate) type Decode = fn(&Bytes) -> Result<Envelope, DecodeError>;
+
+/// What a message takes while it is worked on.
+pub(crate) struct Slot {
+    permit: OwnedSemaphorePermit,
+    /// It goes first, and the others wait for it.
+    first: Option<First>,
+}
+
+impl Slot {
+    /// This slot; the message goes first if there is a `first`.
+    pub(crate) fn new(permit: OwnedSemaphorePermit, first: Option<First>) -> Self {
+        Self { permit, first }
+    }
+
+    /// Gives the slot back and takes this place instead. Who has another place than the others goes before none of them.
+    pub(crate) fn exchange(&mut self, place: OwnedSemaphorePermit) {
+        (self.permit, self.first) = (place, None);
+    }
+}
+
 /// What the loop works with.
 pub(crate) struct Drain {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) pace: Arc<Pace>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) responder: Arc<dyn Respond>,
+    /// [`Envelope::decode`], but for a test.
+    pub(crate) decode: Decode,
     pub(crate) isolation: Isolation,
     pub(crate) breakers: Arc<Breakers>,
     pub(crate) pulse: Arc<Pulse>,
@@ -97,7 +123,7 @@ impl Drain {
             this.pulse.beat(this.long_poll + BACK_OFF_MAX + STEP_GRACE);
             let mut first = match this.breakers.admit(|| this.responder.ways()) {
                 Admission::All => None,
-                Admission::One(permit) => Some(permit),
+                Admission::One(permit) => Some(this.breakers.going_first(permit)),
                 Admission::Nobody => {
                     tokio::select! {
                         () = this.breakers.admits() => {}
@@ -121,14 +147,8 @@ impl Drain {
                     let is_stopping = *stop.borrow();
                     for (delivery, slot) in deliveries.into_iter().zip(free) {
                         let hold = leases.hold(&delivery.receipt);
-                        let work = Arc::clone(&this).work(delivery, hold, slot, ended.clone(), is_stopping, is_hurried.clone());
-                        let (first, breakers) = (first.take(), Arc::clone(&this.breakers));
-                        tokio::spawn(async move {
-                            work.await;
-                            if let Some(first) = first {
-                                breakers.first_ended(first);
-                            }
-                        });
+                        let slot = Slot::new(slot, first.take());
+                        tokio::spawn(Arc::clone(&this).work(delivery, hold, slot, ended.clone(), is_stopping, is_hurried.clone()));
                     }
                 }
                 Err(error) => {
@@ -170,21 +190,25 @@ impl Drain {
         self: Arc<Self>,
         delivery: Delivery,
         hold: Hold,
-        mut slot: OwnedSemaphorePermit,
+        mut slot: Slot,
         ended: mpsc::Sender<Ended>,
         is_stopping: bool,
         mut is_hurried: watch::Receiver<bool>,
     ) {
         let start = Instant::now();
-        let envelope = match Envelope::decode(&delivery.wire) {
-            Ok(envelope) => Some(envelope),
-            Err(error) => {
+        // A panic in it would leave the message to its lease, and to the next who reads it.
+        let (envelope, panicked) = match catch_unwind(AssertUnwindSafe(|| (self.decode)(&delivery.wire))) {
+            Ok(Ok(envelope)) => (Some(envelope), None),
+            Ok(Err(error)) => {
                 tracing::error!(error = %error, bytes = delivery.wire.len(), "a message is no envelope");
-                None
+                (None, None)
             }
+            Err(_) => (None, Some(Outcome::Parked(Park::Panicked))),
         };
         let mut account = Account::default();
-        let outcome = if is_stopping {
+        let outcome = if let Some(panicked) = panicked {
+            panicked
+        } else if is_stopping {
             Outcome::Retry(Wait::Stopping)
         } else if let Some(wait) = self.breakers.blocking(|| self.responder.ways()) {
             Outcome::Retry(wait)
@@ -195,7 +219,13 @@ impl Drain {
                 biased;
                 outcome = &mut answering => outcome,
                 () = hurried(&mut is_hurried) => match hold.is_sending() {
-                    true => answering.await,
+                    true => {
+                        hold.begin_nothing();
+                        match answering.await {
+                            Outcome::Retry(Wait::Lease) => Outcome::Retry(Wait::Stopping),
+                            outcome => outcome,
+                        }
+                    }
                     false => Outcome::Retry(Wait::Stopping),
                 },
             }
@@ -216,7 +246,9 @@ impl Drain {
             Mail::Inline(_) => None,
         });
         // An error means that the settler has gone: the lease runs out and the message comes again.
+        let Slot { permit: slot, first } = slot;
         let _ = ended.send(Ended { delivery, settlement: row.settlement, claim, hold, slot }).await;
+        drop(first);
     }
 }
 

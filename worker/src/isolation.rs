@@ -2,28 +2,30 @@
 //! ([`crate::journal`]), and after a death what was in hand is worked on alone ([`crate::quarantine`]).
 //!
 //! A worker inside another program (the demo, tests) has neither: there is nobody who would start it again.
-//! If the ledger does not answer, dead workers' journals stay, and nothing is received before they are noted.
+//! If the ledger does not answer, dead workers' journals stay, and nothing is received before they are noted. If no journal can be
+//! written, that is said, and a message that kills this worker is not found out by it; those that are known are still worked on alone.
 
-use std::{io, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use replyfleet::{clock::Clock, envelope::Envelope, queue::Delivery};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::{
-    drain::Respond,
+    drain::{Respond, Slot},
     journal::{self, Journal},
     lease::Hold,
     ledger::Ledger,
     outcome::{Outcome, Park, Wait},
     pulse::Pulse,
-    quarantine::Quarantine,
+    quarantine::{Quarantine, TimeMax},
     respond::Account,
 };
 
-/// How often the journals of workers that died meanwhile are looked for: sooner than their messages come again.
+/// How often the journals of workers that died meanwhile are looked for, sooner than their messages come again, and the list of
+/// suspects is read.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The longest that noting takes; the ledger's own limit of time is for each journal.
+/// The longest that noting one message, or reading the list, takes: far more than the ledger's own limit.
 const TAKE_MAX: Duration = Duration::from_secs(120);
 
 /// How messages are kept from each other.
@@ -31,7 +33,8 @@ const TAKE_MAX: Duration = Duration::from_secs(120);
 pub(crate) struct Isolation(Option<Arc<Parts>>);
 
 struct Parts {
-    journal: Arc<Journal>,
+    /// None: it could not be written.
+    journal: Option<Arc<Journal>>,
     quarantine: Quarantine,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
@@ -47,19 +50,22 @@ pub(crate) struct Plan {
     /// How many messages are in hand at a time.
     pub(crate) slots: usize,
     /// How long a process may work on its one message.
-    pub(crate) time_max: Duration,
+    pub(crate) time_max: TimeMax,
+    /// How often a message may come.
+    pub(crate) receives_max: u32,
 }
 
 impl Isolation {
-    /// Begins this worker's journal.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(crate) fn open(plan: Plan, ledger: Ledger, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let Plan { config, cache_dir, slots, time_max } = plan;
-        let journal = Journal::open(&cache_dir, slots)?;
-        let quarantine = Quarantine::new(config, ledger.clone(), time_max, slots);
-        Ok(Self(Some(Arc::new(Parts { journal, quarantine, ledger, clock, cache_dir }))))
+    /// Begins this worker's journal, if that can be written.
+    pub(crate) fn open(plan: Plan, ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+        let Plan { config, cache_dir, slots, time_max, receives_max } = plan;
+        let journal = Journal::open(&cache_dir, slots)
+            .inspect_err(|error| {
+                tracing::error!(error = %error, "no journal can be written in worker.cache_dir; a message that kills this worker is not found out");
+            })
+            .ok();
+        let quarantine = Quarantine::new(config, ledger.clone(), time_max, receives_max, slots);
+        Self(Some(Arc::new(Parts { journal, quarantine, ledger, clock, cache_dir })))
     }
 
     /// Answers a delivery, alone if it may have killed a worker. A panic ends it, and nothing else. `slot` is the place that the
@@ -71,16 +77,16 @@ impl Isolation {
         envelope: Option<&Envelope>,
         hold: &Hold,
         account: &mut Account,
-        slot: &mut OwnedSemaphorePermit,
+        slot: &mut Slot,
     ) -> Outcome {
         let mut in_hand = None;
         if let (Some(parts), Some(envelope)) = (&self.0, envelope) {
             let key = &envelope.facts.request_key;
-            match parts.quarantine.deaths(key, delivery.receive_count).await {
-                Ok(None) => in_hand = Some(parts.journal.enter(key)),
-                Ok(Some(deaths)) => {
+            match parts.quarantine.is_suspect(key, delivery.receive_count).await {
+                Ok(false) => in_hand = parts.journal.as_ref().map(|journal| journal.enter(key)),
+                Ok(true) => {
                     let _sending = hold.sending(); // its process may be, and is not cut short
-                    let (outcome, told) = parts.quarantine.work(delivery, key, deaths, slot).await;
+                    let (outcome, told) = parts.quarantine.work(delivery, key, hold, slot).await;
                     *account = told;
                     return outcome;
                 }
@@ -96,21 +102,21 @@ impl Isolation {
         outcome
     }
 
-    /// Notes what dead workers had in hand, before anything is received; returns once it is done, or at `stop`.
+    /// Notes what dead workers had in hand, and reads the list, before anything is received; returns once it is done, or at `stop`.
     pub(crate) async fn begin(&self, stop: &mut watch::Receiver<bool>, pulse: &Pulse) {
         let Some(parts) = &self.0 else { return };
-        while !*stop.borrow() && !parts.take_up().await {
+        while !*stop.borrow() && !parts.take_up(Some(pulse)).await {
             pulse.beat(LOOK_EVERY + TAKE_MAX);
             let _ = tokio::time::timeout(LOOK_EVERY, stop.wait_for(|stop| *stop)).await;
         }
     }
 
-    /// Notes what workers beside this one had in hand when they died, for ever.
+    /// Notes what workers beside this one had in hand when they died, and reads the list again, for ever.
     pub(crate) async fn keep(self) {
         let Some(parts) = self.0 else { return };
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            parts.take_up().await;
+            parts.take_up(None).await;
         }
     }
 
@@ -124,15 +130,36 @@ impl Isolation {
 
     /// All that was in hand has ended.
     pub(crate) fn close(&self) {
-        if let Some(parts) = &self.0 {
-            parts.journal.close();
+        if let Some(journal) = self.0.as_ref().and_then(|parts| parts.journal.as_ref()) {
+            journal.close();
         }
     }
 }
 
 impl Parts {
+    /// Returns whether nothing is left to be noted, and the list was read. `pulse` beats at each step: a slow database with
+    /// many to be noted is no reason to end this worker.
+    async fn take_up(&self, pulse: Option<&Pulse>) -> bool {
+        let beat = || {
+            if let Some(pulse) = pulse {
+                pulse.beat(TAKE_MAX);
+            }
+        };
+        if !self.note_left(&beat).await {
+            return false;
+        }
+        beat();
+        match self.quarantine.look().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(error = %error, "the list of suspects cannot be read yet");
+                false
+            }
+        }
+    }
+
     /// Returns whether nothing is left to be noted.
-    async fn take_up(&self) -> bool {
+    async fn note_left(&self, beat: &(dyn Fn() + Send + Sync)) -> bool {
         let dir = self.cache_dir.clone();
         let left = match tokio::task::spawn_blocking(move || journal::left_behind(&dir)).await {
             Ok(Ok(left)) => left,
@@ -143,9 +170,12 @@ impl Parts {
             Err(_) => return true,
         };
         for one in left {
-            if let Err(error) = self.ledger.suspect(&one.request_keys, self.clock.now()).await {
-                tracing::warn!(error = %error, "what a dead worker had in hand cannot be noted yet");
-                return false;
+            for key in &one.request_keys {
+                beat();
+                if let Err(error) = self.ledger.suspect(std::slice::from_ref(key), self.clock.now()).await {
+                    tracing::warn!(error = %error, "what a dead worker had in hand cannot be noted yet");
+                    return false;
+                }
             }
             if !one.request_keys.is_empty() {
                 tracing::error!(in_hand = one.request_keys.len(), "a worker has died; what it had in hand is worked on alone");
@@ -157,3 +187,6 @@ impl Parts {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,15 +30,21 @@ pub(crate) struct Hold {
     leases: Arc<Leases>,
     receipt: Receipt,
     is_sending: AtomicBool,
+    begins_nothing: AtomicBool,
 }
 
 /// As long as this lives, the message's replies are between claim and record.
 pub(crate) struct Sending<'h>(&'h AtomicBool);
 
 impl Hold {
-    /// Whether no other receiver can have the message now.
+    /// Whether something new may begin: no other receiver can have the message now, and nobody has said that nothing shall.
     pub(crate) fn is_sure(&self) -> bool {
-        self.leases.lock().get(&self.receipt).is_some_and(|until| Instant::now() < *until)
+        !self.begins_nothing.load(Ordering::SeqCst) && self.leases.lock().get(&self.receipt).is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// What is under way is finished, and nothing new begins: this worker is about to end.
+    pub(crate) fn begin_nothing(&self) {
+        self.begins_nothing.store(true, Ordering::SeqCst);
     }
 
     /// A reply is claimed from now on, and what comes of it will be recorded: not to be cut short.
@@ -74,7 +80,7 @@ impl Leases {
     /// A message that was received just now.
     pub(crate) fn hold(self: &Arc<Self>, receipt: &Receipt) -> Hold {
         self.lock().insert(receipt.clone(), Instant::now() + self.visibility);
-        Hold { leases: Arc::clone(self), receipt: receipt.clone(), is_sending: AtomicBool::new(false) }
+        Hold { leases: Arc::clone(self), receipt: receipt.clone(), is_sending: AtomicBool::new(false), begins_nothing: AtomicBool::new(false) }
     }
 
     pub(crate) fn count(&self) -> usize {

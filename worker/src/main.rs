@@ -22,8 +22,9 @@ use tokio::{
 /// Drains the queue and answers.
 ///
 /// On SIGTERM or SIGINT it receives no more, finishes what it has in hand within worker.stop_timeout_s, gives back what is not
-/// finished by then, and ends within 5 s more; a long poll of SQS that is under way is awaited, 25 s at most. A second signal
-/// ends it at once. If something is away when it starts, it waits for that.
+/// finished by then, and ends within 5 s more; a long poll of SQS that is under way is awaited, 25 s at most. A reply that is just being
+/// sent is not given back, nor is a message that is worked on in a process of its own: what is not finished in those 5 s either comes
+/// again when its lease ends, and the status is 1. A second signal ends it at once. If something is away when it starts, it waits for that.
 #[derive(Parser)]
 #[command(name = "replyfleet-worker", version)]
 struct Arguments {
@@ -68,10 +69,7 @@ async fn main() -> ExitCode {
     watchdog.abort();
     let is_finished = match opened {
         Ok(Some(worker)) => {
-            let worker = match worker.isolate(&settings, &arguments.config) {
-                Ok(worker) => worker,
-                Err(error) => return fail(&error),
-            };
+            let worker = worker.isolate(&settings, &arguments.config);
             tokio::spawn(supervisor::keep_telling(worker.pulse()));
             supervisor::ready();
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");

@@ -2,23 +2,27 @@
 //! ([`crate::alone`]), so that it takes nobody with it if it is the one to blame.
 //!
 //! * Which messages those are stands in the ledger (`ledger/suspects.rs`); dead workers' journals say it ([`crate::journal`]).
-//!   Only what was received before is looked up: on the usual way nothing costs a query.
+//!   Only what was received before, or is among the keys that were listed when it was looked last, is looked up: on the usual way
+//!   nothing costs a query. A listed message that was replayed, or is in the queue twice, comes as if for the first time.
 //! * One message at a time and worker is in the lane. Those behind it give their slots back, and only keep their leases: other
-//!   mail goes on at full width. Beyond [`Quarantine::places`] they go back to the queue for a while.
+//!   mail goes on at full width. Beyond [`Quarantine::places`] they go back to the queue for a while. When its turn comes, the
+//!   message must still be this worker's, and on the list: another may have had it meanwhile.
 //! * The process that works on the message may die or be killed at its time limit: that is a death, and the message comes again.
 //!   With the second death in its own process it is parked as `kills_worker`. Nothing else counts: not to be in hand when a worker
 //!   is killed, not a process that cannot start.
 //! * A message that ends takes itself off the list. One that is parked for its deaths keeps its place there, with none counted:
 //!   replayed, it has its chances anew.
 //!
-//! If the ledger is away, or the process cannot start, the message waits like any other.
+//! If the ledger is away, or the process cannot start, the message waits like any other, and like any other it is parked when it
+//! has come too often (`worker.receives_max`).
 
 use std::{
+    collections::HashSet,
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -27,12 +31,14 @@ use replyfleet::queue::Delivery;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     net::unix::pipe::{Receiver, Sender},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     time::timeout,
 };
 
 use crate::{
     alone::{self, Told},
+    drain::Slot,
+    lease::Hold,
     ledger::{Ledger, LedgerError},
     outcome::{Outcome, Park, Wait},
     respond::Account,
@@ -51,12 +57,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
+/// How long the process may work on its message, asked when it begins: what is sent by then says how long that may take.
+pub(crate) type TimeMax = Arc<dyn Fn() -> Duration + Send + Sync>;
+
 /// The lane.
 pub(crate) struct Quarantine {
     config: PathBuf,
     ledger: Ledger,
-    /// How long the process may work on its message.
-    time_max: Duration,
+    time_max: TimeMax,
+    /// How often a message may come.
+    receives_max: u32,
+    /// The keys on the list when it was looked last.
+    listed: Mutex<HashSet<String>>,
     /// Who has it is in the lane.
     lane: Semaphore,
     /// In the lane, or waiting for it.
@@ -74,26 +86,48 @@ enum Ending {
 }
 
 impl Quarantine {
-    /// A lane whose processes read the settings in `config`, with so many places.
-    pub(crate) fn new(config: PathBuf, ledger: Ledger, time_max: Duration, places: usize) -> Self {
+    /// A lane whose processes read the settings in `config`, with so many places, for messages that may come `receives_max` times.
+    pub(crate) fn new(config: PathBuf, ledger: Ledger, time_max: TimeMax, receives_max: u32, places: usize) -> Self {
         let places_max = u32::try_from(places).unwrap_or(u32::MAX);
         let (lane, places) = (Semaphore::new(1), Arc::new(Semaphore::new(places)));
-        Self { config, ledger, time_max, lane, places, places_max, stop: watch::Sender::new(false) }
+        let (listed, stop) = (Mutex::default(), watch::Sender::new(false));
+        Self { config, ledger, time_max, receives_max, listed, lane, places, places_max, stop }
     }
 
-    /// How many processes of its own the message has killed; `None` if it is no suspect.
+    /// Looks which messages are on the list now.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; those of before are kept.
+    pub(crate) async fn look(&self) -> Result<(), LedgerError> {
+        let listed = self.ledger.suspects().await?.into_iter().collect();
+        *self.listed() = listed;
+        Ok(())
+    }
+
+    fn listed(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        // Poisoned: it is assigned whole.
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the message is a suspect.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub(crate) async fn deaths(&self, request_key: &str, receive_count: u32) -> Result<Option<u32>, LedgerError> {
-        if receive_count < 2 { Ok(None) } else { self.ledger.deaths(request_key).await }
+    pub(crate) async fn is_suspect(&self, request_key: &str, receive_count: u32) -> Result<bool, LedgerError> {
+        let is_asked = receive_count >= 2 || self.listed().contains(request_key);
+        Ok(is_asked && self.ledger.deaths(request_key).await?.is_some())
     }
 
     /// Works on a suspect. Its slot is given back as soon as there is a place for it in the lane, which is in `slot` then.
-    pub(crate) async fn work(&self, delivery: &Delivery, request_key: &str, deaths: u32, slot: &mut OwnedSemaphorePermit) -> (Outcome, Account) {
-        let wait = |wait| (Outcome::Retry(wait), Account::default());
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return wait(Wait::Quarantine) };
-        drop(std::mem::replace(slot, place));
+    pub(crate) async fn work(&self, delivery: &Delivery, request_key: &str, hold: &Hold, slot: &mut Slot) -> (Outcome, Account) {
+        let end = |outcome| (outcome, Account::default());
+        let wait = |wait| end(Outcome::Retry(wait));
+        let once_more = || match delivery.receive_count > self.receives_max {
+            true => end(Outcome::Parked(Park::ReceivedTooOften)),
+            false => wait(Wait::Quarantine),
+        };
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return once_more() };
+        slot.exchange(place);
         let mut stop = self.stop.subscribe();
         let turn = tokio::select! {
             biased;
@@ -101,6 +135,18 @@ impl Quarantine {
             turn = self.lane.acquire() => turn,
         };
         let Ok(_turn) = turn else { return wait(Wait::Stopping) };
+        // Its turn may have been long in coming.
+        if !hold.is_sure() {
+            return wait(Wait::Lease);
+        }
+        let deaths = match self.ledger.deaths(request_key).await {
+            Ok(Some(deaths)) => deaths,
+            Ok(None) => return wait(Wait::Lease), // another worker has ended it, and what came twice finds that next time
+            Err(error) => {
+                tracing::warn!(error = %error, "the ledger does not say how often a suspect has killed");
+                return wait(Wait::Ledger);
+            }
+        };
         let request = request_key.get(..16).unwrap_or_default();
         match self.in_own_process(&delivery.wire, delivery.receive_count).await {
             Ending::Told(told) => self.told(request_key, told).await,
@@ -111,7 +157,7 @@ impl Quarantine {
             }
             Ending::Failed(why) => {
                 tracing::error!(request, why, "no process can be had for a message that must be worked on alone; it comes again");
-                wait(Wait::Quarantine)
+                once_more()
             }
         }
     }
@@ -159,10 +205,11 @@ impl Quarantine {
             }
             told(&mut lines).await
         };
-        match timeout(self.time_max, telling).await {
+        let time_max = (self.time_max)();
+        match timeout(time_max, telling).await {
             Ok(Some(told)) => Ending::Told(told),
             Ok(None) => process.ended().await,
-            Err(_) => Ending::Died(format!("killed after {} s", self.time_max.as_secs())),
+            Err(_) => Ending::Died(format!("killed after {} s", time_max.as_secs())),
         }
     }
 
@@ -251,3 +298,6 @@ fn died_of(status: ExitStatus) -> String {
         (None, code) => format!("status {}", code.unwrap_or_default()),
     }
 }
+
+#[cfg(test)]
+mod tests;

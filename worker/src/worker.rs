@@ -6,7 +6,7 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 use replyfleet::{
     clock::{Clock, SystemClock},
     durable,
-    envelope::CLAIM_CHECK_PREFIX,
+    envelope::{CLAIM_CHECK_PREFIX, Envelope},
     ground::{Ground, GroundError},
     queue::QueueError,
     settings::{AuthenticationMode, QueueUrl, Settings, SettingsError},
@@ -20,13 +20,16 @@ use crate::{
         Breakers, Part,
         probe::{self, DnsProbe, LedgerProbe, Probe, Probes, SenderProbe, StoreProbe},
     },
-    catalogue::keeper::{CatalogueKeeper, KeeperError},
+    catalogue::{
+        Catalogue,
+        keeper::{CatalogueKeeper, KeeperError},
+    },
     composer::Composer,
     crypto,
     drain::Drain,
     isolation::{Isolation, Plan},
     judge::Judge,
-    ledger::{Ledger, LedgerError},
+    ledger::{ANSWER_TIMEOUT, Ledger, LedgerError},
     metrics::Metrics,
     pace::{Lane, Pace, keeper::PaceKeeper},
     pulse::Pulse,
@@ -38,8 +41,8 @@ use crate::{
     upkeep::Upkeep,
 };
 
-/// What a send takes beside its own time limit: the claim and the record.
-const SEND_GRACE: Duration = Duration::from_secs(10);
+/// What a send may take beside its own time limit: a disk that hangs, the claim and the record.
+const SEND_GRACE: Duration = Duration::from_secs(5 + 2 * ANSWER_TIMEOUT.as_secs());
 /// How often the ledger forgets what is old.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// How long a claim-check object is kept: as long as a message can be in queue and dead letters together. SQS ends each
@@ -155,6 +158,7 @@ impl Worker {
             pace,
             store: ground.store,
             responder: Arc::clone(&responder) as _,
+            decode: Envelope::decode,
             isolation: Isolation::default(),
             breakers,
             pulse: Arc::new(Pulse::new(BEGIN_MAX)),
@@ -194,30 +198,22 @@ impl Worker {
 
     /// Has messages that were in hand when a worker died worked on in processes of their own: this program, started with
     /// `config` and `--alone` ([`Worker::answer_alone`]). For a worker that is a program by itself.
-    ///
-    /// # Errors
-    /// [`OpenError`]: `worker.cache_dir` cannot be written.
-    pub fn isolate(mut self, settings: &Settings, config: &Path) -> Result<Self, OpenError> {
+    pub fn isolate(mut self, settings: &Settings, config: &Path) -> Self {
+        let (catalogue, responder) = (Arc::clone(&self.catalogue), Arc::clone(&self.responder));
+        let by_itself = settings.worker.quarantine_timeout_s.duration();
+        let time_max = move || {
+            let slowest = responder.senders.values().map(|sender| sender.timeout()).max().unwrap_or_default();
+            by_itself + sends_time_max(&catalogue.current(), slowest)
+        };
         let plan = Plan {
             config: config.to_owned(),
             cache_dir: settings.worker.cache_dir.clone(),
             slots: settings.worker.slots.get(),
-            time_max: settings.worker.quarantine_timeout_s.duration() + self.sends_time_max(),
+            time_max: Arc::new(time_max),
+            receives_max: self.responder.receives_max,
         };
-        let isolation = Isolation::open(plan, self.ledger.clone(), Arc::clone(&self.drain.clock));
-        self.drain.isolation = isolation.map_err(|error| OpenError::Value(format!("worker.cache_dir: no journal can be written there: {error}")))?;
-        Ok(self)
-    }
-
-    /// The longest that all sends of one message may take: a slow next hop must not look like a message that hangs.
-    fn sends_time_max(&self) -> Duration {
-        let catalogue = self.catalogue.current();
-        let mut replies: HashMap<&str, u32> = HashMap::new();
-        for response in catalogue.responses() {
-            *replies.entry(&response.address).or_default() += 1;
-        }
-        let slowest = self.responder.senders.values().map(|sender| sender.timeout()).max().unwrap_or_default();
-        (slowest + SEND_GRACE) * replies.into_values().max().unwrap_or(1)
+        self.drain.isolation = Isolation::open(plan, self.ledger.clone(), Arc::clone(&self.drain.clock));
+        self
     }
 
     /// Answers the one message on standard input, tells on standard output how it ended, and receives none.
@@ -268,6 +264,16 @@ impl Worker {
     }
 }
 
+/// The longest that all sends of one message may take, each by a sender of which the slowest takes so long: a slow next hop, or a
+/// slow database, must not look like a message that hangs.
+fn sends_time_max(catalogue: &Catalogue, slowest: Duration) -> Duration {
+    let mut replies: HashMap<&str, u32> = HashMap::new();
+    for response in catalogue.responses() {
+        *replies.entry(&response.address).or_default() += 1;
+    }
+    (slowest + SEND_GRACE) * replies.into_values().max().unwrap_or(1)
+}
+
 /// The rates of domains and providers, per second of the whole fleet. A sender is asked for its own.
 fn rates(settings: &Settings) -> Vec<(Lane, f64)> {
     let domains = settings.rates.domains.iter().map(|(domain, rate)| (Lane::Domain(domain.clone()), rate.per_second()));
@@ -307,5 +313,21 @@ async fn forget_old(ledger: Ledger, clock: Arc<dyn Clock>, store: Arc<dyn Store>
             Err(error) => tracing::warn!(error = %error, "old claim-check objects cannot be removed yet"),
         }
         tokio::time::sleep(FORGET_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::SendMethod;
+
+    #[test]
+    fn a_process_has_the_time_for_all_sends_of_a_message_with_a_slow_database() {
+        let entry = |address: &str| format!(r#"{{"email_addr": "{address}@example.com", "body": "{address}", "send_method": "SES"}}"#);
+        let text = format!("[{}]", ["one", "two", "two"].map(entry).join(","));
+        let text = text.replacen(r#""body": "two""#, r#""body": "first""#, 1);
+        let catalogue = Catalogue::parse(&text, &[SendMethod::Ses]).expect("valid");
+        let slowest = Duration::from_secs(60);
+        assert!(sends_time_max(&catalogue, slowest) >= (slowest + ANSWER_TIMEOUT * 2) * 2);
     }
 }

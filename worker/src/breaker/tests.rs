@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use replyfleet::{
     clock::SystemClock,
-    envelope::{Envelope, Facts, Mail},
+    envelope::{DecodeError, Envelope, Facts, Mail},
     queue::{Chosen, Delivery, Depth, Limits, Parked, Queue, Receipt, Settlement, Unpark},
     store::dir::DirStore,
 };
@@ -19,9 +19,10 @@ use super::{
     *,
 };
 use crate::{
-    drain::{Drain, Respond},
+    drain::{Drain, Respond, Slot},
     isolation::Isolation,
     lease::Hold,
+    outcome::Park,
     pace::Pace,
     pulse::Pulse,
     reason::Reason,
@@ -94,6 +95,30 @@ fn a_good_probe_lets_one_message_go_first_and_its_failure_opens_again_for_longer
     breakers.probed(Part::Ledger, Ok(()));
     breakers.learn(&Outcome::Answered, "first", true);
     assert_eq!(admitted(&breakers), "all");
+}
+
+/// Breakers of which the ledger's has had its good probe.
+fn on_trial() -> Arc<Breakers> {
+    let (breakers, timer) = breakers();
+    (0..FAILURES_MAX).for_each(|number| breakers.learn(&Outcome::Retry(Wait::Ledger), &number.to_string(), false));
+    timer.advance(MINUTE);
+    breakers.probed(Part::Ledger, Ok(()));
+    breakers
+}
+
+#[test]
+fn a_suspect_that_goes_first_ends_the_trial_and_keeps_nobody_back_while_it_is_in_the_lane() {
+    let breakers = on_trial();
+    let places = Arc::new(Semaphore::new(2));
+    let place = || Arc::clone(&places).try_acquire_owned().expect("a place");
+    let Admission::One(first) = breakers.admit(both) else { panic!("one goes first") };
+    let mut slot = Slot::new(place(), Some(breakers.going_first(first)));
+    assert_eq!(admitted(&breakers), "nobody");
+    slot.exchange(place());
+    assert_eq!(admitted(&breakers), "one", "it may be in the lane for long");
+    assert_eq!(places.available_permits(), 1);
+    breakers.learn(&Outcome::Retry(Wait::Quarantine), "first", false);
+    assert_eq!(admitted(&breakers), "all", "the ledger has said that it is a suspect");
 }
 
 #[test]
@@ -354,6 +379,7 @@ async fn six_hours_without(part: Part, is_probe_wrong: bool) -> usize {
         store: Arc::new(DirStore::open(dir.path()).expect("store")),
         responder: Arc::clone(&answers) as _,
         metrics: Arc::clone(&breakers.metrics),
+        decode: Envelope::decode,
         isolation: Isolation::default(),
         breakers,
         pulse: Arc::new(Pulse::new(HOURS)),
@@ -430,6 +456,7 @@ async fn what_is_not_finished_in_time_is_given_back_unless_it_is_being_sent() {
             store: Arc::new(DirStore::open(dir.path()).expect("store")),
             responder: Arc::new(Hangs(is_sending)),
             metrics: Arc::clone(&breakers.metrics),
+            decode: Envelope::decode,
             isolation: Isolation::default(),
             breakers,
             pulse: Arc::new(Pulse::new(MINUTE)),
@@ -448,4 +475,84 @@ async fn what_is_not_finished_in_time_is_given_back_unless_it_is_being_sent() {
         assert_eq!(queue.is_anything_in_hand(), is_sending, "it is given back, or its lease runs out");
         assert_eq!(queue.left().len(), 1);
     }
+}
+
+/// A worker of one slot with one message.
+async fn with_one_message(
+    responder: Arc<dyn Respond>,
+    decode: fn(&Bytes) -> Result<Envelope, DecodeError>,
+) -> (Drain, Arc<TestQueue>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let (breakers, timer) = breakers();
+    let queue = Arc::new(TestQueue { timer, messages: Mutex::default(), receives_max: AtomicUsize::new(0), parked: AtomicUsize::new(0) });
+    queue.put(&Envelope { facts: Facts::default(), mail: Mail::Inline(Bytes::from_static(b"x")) }).await.expect("put");
+    let drain = Drain {
+        queue: Arc::clone(&queue) as _,
+        pace: Arc::new(Pace::new([])),
+        store: Arc::new(DirStore::open(dir.path()).expect("store")),
+        responder,
+        decode,
+        isolation: Isolation::default(),
+        metrics: Arc::clone(&breakers.metrics),
+        breakers,
+        pulse: Arc::new(Pulse::new(MINUTE)),
+        clock: Arc::new(SystemClock),
+        slots: 1,
+        long_poll: Duration::from_secs(1),
+        stop_timeout: Duration::from_millis(50),
+    };
+    (drain, queue, dir)
+}
+
+/// Is at its first reply until nothing more may begin, and then looks whether it may begin the second.
+#[derive(Default)]
+struct TwoReplies(AtomicUsize);
+
+#[async_trait]
+impl Respond for TwoReplies {
+    async fn respond(&self, _: u32, _: Option<&Envelope>, hold: &Hold, _: &mut Account) -> Outcome {
+        for _reply in 0..2 {
+            if !hold.is_sure() {
+                return Outcome::Retry(Wait::Lease);
+            }
+            let _sending = hold.sending();
+            self.0.fetch_add(1, Ordering::SeqCst);
+            while hold.is_sure() {
+                tokio::task::yield_now().await;
+            }
+        }
+        Outcome::Answered
+    }
+    fn ways(&self) -> Vec<Vec<SendMethod>> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn after_the_stop_time_the_reply_that_is_being_sent_is_finished_and_no_other_begins() {
+    let responder = Arc::new(TwoReplies::default());
+    let (drain, queue, _dir) = with_one_message(Arc::clone(&responder) as _, Envelope::decode).await;
+    let mut ended = drain.metrics.watch();
+    let (stop, is_stopping) = watch::channel(false);
+    let running = tokio::spawn(drain.run(is_stopping));
+    while responder.0.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    stop.send_replace(true);
+    assert!(running.await.expect("no panic"), "it has ended in its time");
+    assert_eq!(ended.recv().await.expect("told").outcome, Outcome::Retry(Wait::Stopping));
+    assert_eq!((responder.0.load(Ordering::SeqCst), queue.is_anything_in_hand(), queue.left().len()), (1, false, 1));
+}
+
+#[tokio::test]
+async fn a_message_whose_envelope_panics_is_parked() {
+    let (drain, queue, _dir) = with_one_message(Arc::new(TwoReplies::default()), |_| panic!("on purpose")).await;
+    let mut ended = drain.metrics.watch();
+    let (stop, is_stopping) = watch::channel(false);
+    let running = tokio::spawn(drain.run(is_stopping));
+    let ended = tokio::time::timeout(MINUTE / 3, ended.recv()).await.expect("in time").expect("told");
+    assert_eq!(ended.outcome, Outcome::Parked(Park::Panicked));
+    stop.send_replace(true);
+    assert!(running.await.expect("no panic"));
+    assert_eq!(queue.parked.load(Ordering::SeqCst), 1);
 }

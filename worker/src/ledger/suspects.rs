@@ -6,7 +6,7 @@
 //! If the database is away, a message that was received before is not worked on, and comes again.
 
 use replyfleet::clock::UnixMillis;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, prelude::Expr};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, prelude::Expr};
 
 use super::{Ledger, LedgerError, database::only, entity::suspect, millis, retried};
 
@@ -29,6 +29,15 @@ impl Ledger {
             suspect::Entity::insert(row).exec_without_returning(&self.database).await?;
         }
         Ok(())
+    }
+
+    /// The request keys of all suspects.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn suspects(&self) -> Result<Vec<String>, LedgerError> {
+        let keys = || suspect::Entity::find().select_only().column(suspect::Column::RequestKey).into_tuple().all(&self.database);
+        retried(async || Ok(keys().await?)).await
     }
 
     /// How many processes of its own a message has killed; `None` if it is no suspect.
