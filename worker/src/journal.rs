@@ -4,7 +4,8 @@
 //! A file in `worker.cache_dir`, `in-hand-<random>`, with a slot of 64 characters for each message: its request key (a keyed
 //! hash) while it is worked on, spaces before and after. A slot is written before the work begins and cleared after it ended, each
 //! by one `pwrite` of a microsecond; a panic clears it too, the end of the process does not. Nothing is fsynced: what it
-//! is for is a process that dies, and the system keeps what it wrote. After a crash of the whole machine nobody is suspected.
+//! is for is a process that dies, and the system keeps what it wrote. After a crash of the
+//! whole machine some of it may be there and some not: who is suspected then without need is answered alone, and is off the list.
 //!
 //! Each worker locks its own file; the system unlocks it when the worker is gone, however it went. So workers that share a
 //! folder do not mix, and a file that is not locked is a dead worker's. It is removed after its messages were noted in
