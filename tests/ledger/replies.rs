@@ -15,7 +15,6 @@ promises! {
     workers_that_die_while_sending_make_two_copies_at_most,
     ambiguous_tries_are_bounded_and_definite_failures_are_not,
     a_result_that_is_recorded_twice_counts_once,
-    a_claim_that_got_no_answer_is_given_back_and_is_no_try,
     a_worker_whose_claim_ran_out_has_no_say_but_for_what_it_sent,
     a_reply_that_is_withdrawn_ends_unless_it_may_have_been_sent,
     what_is_too_old_expires_unless_a_worker_holds_it,
@@ -60,24 +59,6 @@ async fn a_reply_is_claimed_by_one_worker_at_a_time_and_sent_once(bed: &Bed) {
     let progress = ledger.recall("k1").await.expect("recall").expect("known");
     assert_eq!(states(&progress), [ReplyState::Sent, ReplyState::Pending]);
     assert!(!progress.is_settled());
-}
-
-async fn a_claim_that_got_no_answer_is_given_back_and_is_no_try(bed: &Bed) {
-    let ledger = admitted(bed).await;
-    let mut now = T0;
-    for _ in 0..=AMBIGUOUS_TRIES_MAX {
-        claimed(&ledger, 0, now).await;
-        let other = now + HOLD + Duration::from_millis(1);
-        assert!(!ledger.give_back("k1", 0, other).await.expect("asked"), "another worker's claim");
-        assert!(matches!(claim(&ledger, 0, now).await, Claim::Held(_)));
-        assert!(ledger.give_back("k1", 0, now + HOLD).await.expect("given back"));
-        assert!(!ledger.give_back("k1", 0, now + HOLD).await.expect("asked"), "it is given back once");
-        now = now + HOLD * 2;
-    }
-    let attempt = claimed(&ledger, 0, now).await;
-    assert_eq!(record(&ledger, attempt, Try::Sent).await, ReplyState::Sent);
-    assert!(!ledger.give_back("k1", 0, now + HOLD).await.expect("asked"), "what was sent stays sent");
-    assert!(matches!(claim(&ledger, 0, now + HOLD * 2).await, Claim::Settled(ReplyState::Sent)));
 }
 
 async fn of_many_workers_that_claim_at_once_one_gets_it(bed: &Bed) {

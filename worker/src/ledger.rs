@@ -39,6 +39,7 @@ use replyfleet::{
     settings::{AllowanceSettings, Trust},
 };
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder};
+use tokio::sync::watch;
 
 pub use self::{
     admit::{Application, Promise},
@@ -108,6 +109,8 @@ pub struct Ledger {
     allowance: Arc<AllowanceSettings>,
     days: Arc<Mutex<KnownDays>>,
     retention: Duration,
+    /// How many claims whose answers were lost are not taken back yet.
+    lost_claims: Arc<watch::Sender<usize>>,
 }
 
 /// What was decided.
@@ -147,7 +150,12 @@ impl Ledger {
         let database = database::connect(url, Access::Create).await?;
         migration::bring_up(&database).await?;
         database::warn_if_not_durable(&database).await?;
-        Ok(Self { group: Group::of(&database), database, secret, allowance, days: Arc::default(), retention: RETENTION })
+        Ok(Self::on(database, secret, allowance))
+    }
+
+    fn on(database: DatabaseConnection, secret: Secret, allowance: Arc<AllowanceSettings>) -> Self {
+        let (days, lost_claims) = (Arc::default(), Arc::default());
+        Self { group: Group::of(&database), database, secret, allowance, days, retention: RETENTION, lost_claims }
     }
 
     /// This ledger, which remembers requests and replies for so long instead of [`RETENTION`].
@@ -164,7 +172,7 @@ impl Ledger {
         let allowance = readable(allowance)?;
         let database = database::connect(url, Access::Write).await?;
         match migration::pending(&database).await? {
-            0 => Ok(Self { group: Group::of(&database), database, secret, allowance, days: Arc::default(), retention: RETENTION }),
+            0 => Ok(Self::on(database, secret, allowance)),
             steps => Err(LedgerError::Behind(steps)),
         }
     }

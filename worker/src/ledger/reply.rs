@@ -3,8 +3,8 @@
 //! * Each step reads the reply's row, decides and writes it, and holds the row meanwhile: no two workers have one claim. The two
 //!   that nearly every reply takes, its first claim and "sent", are one UPDATE with what it asks for; a row that it does not
 //!   match is looked at in the long way.
-//! * A claim that may have been made, and whose answer was lost, is taken back in the background as soon as the database
-//!   answers: it would count as a try that may have sent something.
+//! * A claim that may have been made, and whose answer was lost, is taken back in the background as soon as it is found: it
+//!   would count as a try that may have sent something. Not to find it is no end: it may be under way to the database still.
 //!
 //! A step that fails changed nothing, or is found to have happened when it is asked for again.
 
@@ -72,9 +72,16 @@ impl Ledger {
         let claimed = retried(|| self.try_claim(request_key, index, now, hold, holder)).await;
         if let Err(LedgerError::TimedOut | LedgerError::Database(_)) = &claimed {
             // Nobody waits for it: the message comes again by itself.
+            self.lost_claims.send_modify(|count| *count += 1);
             tokio::spawn(self.clone().disown(request_key.to_owned(), index, holder, hold));
         }
         claimed
+    }
+
+    /// Waits until every claim of this ledger whose answer was lost is taken back or has run out: for a process that ends after
+    /// its message, and would leave them as tries that may have sent something.
+    pub(crate) async fn no_claims_lost(&self) {
+        let _ = self.lost_claims.subscribe().wait_for(|count| *count == 0).await; // an error cannot be: we hold the sender
     }
 
     async fn try_claim(&self, request_key: &str, index: usize, now: UnixMillis, hold: Duration, holder: i64) -> Result<Claim, LedgerError> {
@@ -92,21 +99,22 @@ impl Ledger {
         Ok(claim)
     }
 
-    /// Takes back a claim that may have been made, until it is known to be gone or has run out.
+    /// Takes back a claim that may have been made, or may yet be, until it is taken back or has run out.
     async fn disown(self, request_key: String, index: usize, holder: i64, hold: Duration) {
         let disowning = async {
             let mut pause = DISOWN_PAUSE_MIN;
             loop {
-                match self.in_step(&request_key, index, |row| steps::disown(row, holder)).await {
-                    Ok(was_ours) => return was_ours,
-                    Err(_) => tokio::time::sleep(pause).await,
+                if let Ok(true) = self.in_step(&request_key, index, |row| steps::disown(row, holder)).await {
+                    return;
                 }
+                tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(DISOWN_PAUSE_MAX);
             }
         };
-        if tokio::time::timeout(hold, disowning).await == Ok(true) {
+        if tokio::time::timeout(hold, disowning).await.is_ok() {
             tracing::info!("a claim whose answer was lost is taken back");
         }
+        self.lost_claims.send_modify(|count| *count = count.saturating_sub(1));
     }
 
     /// Records what came of a claimed reply, and returns where it stands. If the claim has run out and another worker has
@@ -130,24 +138,6 @@ impl Ledger {
         };
         transaction.commit().await?;
         Ok(state)
-    }
-
-    /// Gives back a claim of which nobody knows whether it was granted, as that of a call that got no answer: the one that holds
-    /// until `until`. Nothing was sent under it, and it counts as no try. Returns whether there was one.
-    ///
-    /// # Errors
-    /// [`LedgerError`]; the claim, if there is one, then runs out and counts as ambiguous.
-    pub async fn give_back(&self, request_key: &str, index: usize, until: UnixMillis) -> Result<bool, LedgerError> {
-        let give_back = || {
-            update_reply(request_key, index)
-                .col_expr(reply::Column::State, Expr::value(ReplyState::Pending.word()))
-                .col_expr(reply::Column::HeldUntilMs, Expr::value(0_i64))
-                .filter(is_exactly(reply::Column::State, ReplyState::Claimed.word()))
-                // Another worker's claim has another end, to the millisecond.
-                .filter(reply::Column::HeldUntilMs.eq(millis(until)))
-                .exec(&self.database)
-        };
-        Ok(retried(async || Ok(give_back().await?)).await?.rows_affected == 1)
     }
 
     /// Gives up a reply that is not to leave any more, and returns where it stands: one that a worker is sending stays that
@@ -252,3 +242,6 @@ fn update_reply(request_key: &str, index: usize) -> UpdateMany<reply::Entity> {
 pub(super) fn number(index: usize) -> i32 {
     i32::try_from(index).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

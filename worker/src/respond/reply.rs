@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use replyfleet::{clock::UnixMillis, settings::ProviderSettings};
+use replyfleet::settings::ProviderSettings;
 
 use super::{Account, Case, Responder, Stop};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     composer::Hindrance,
     language,
     lease::Hold,
-    ledger::{ANSWER_TIMEOUT, Attempt, Claim, Ledger, LedgerError, Progress, ReplyState, Try, Withdrawn},
+    ledger::{ANSWER_TIMEOUT, Attempt, Claim, LedgerError, Progress, ReplyState, Try, Withdrawn},
     outcome::{Outcome, Wait},
     pace::{Lane, Turn},
     send::{Accepted, SendError},
@@ -41,10 +41,6 @@ const HELD_GRACE: Duration = Duration::from_millis(100);
 const RECORD_TRIES_MAX: u32 = 5;
 /// Between them.
 const RECORD_PAUSE: Duration = Duration::from_millis(200);
-/// Tries to give back a claim of which nobody knows whether it was granted.
-const GIVE_BACK_TRIES_MAX: u32 = 8;
-/// Between them, at first.
-const GIVE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a reply does not leave now.
 enum NotNow {
@@ -148,11 +144,8 @@ impl Responder {
             Ok(Claim::Granted(attempt)) => attempt,
             Ok(Claim::Settled(state)) => return Ok(Ok(state)),
             Ok(Claim::Held(until)) => return Ok(Err(Wait::Held(until.since(now) + HELD_GRACE))),
-            Err(error) => {
-                // Perhaps it was granted, and only its answer was lost. Nothing was sent: nobody shall think that it was.
-                tokio::spawn(give_back(self.ledger.clone(), key.clone(), index, now + hold));
-                return Err(error.into());
-            }
+            // Perhaps it was granted, and only its answer was lost: the ledger takes it back then.
+            Err(error) => return Err(error.into()),
         };
         if asked.elapsed() > CLAIM_MAX {
             tracing::warn!("a claim was had too late to send under it, and is given back");
@@ -281,15 +274,4 @@ fn learn(pass: Pass, sent: &Result<Accepted, SendError>, request_key: &str) {
         Err(SendError::NotSent(_) | SendError::Uncertain(_)) => pass.failed(request_key),
         Err(SendError::Throttled(_)) => {} // it answers, and takes others' replies
     }
-}
-
-/// Gives back the claim that holds until `until`, if it was granted, beside all else: what asked for it does not wait.
-async fn give_back(ledger: Ledger, key: String, index: usize, until: UnixMillis) {
-    for tries in 0..GIVE_BACK_TRIES_MAX {
-        match ledger.give_back(&key, index, until).await {
-            Ok(was_granted) => return tracing::debug!(was_granted, "a claim that got no answer is given back"),
-            Err(_) => tokio::time::sleep(GIVE_BACK_PAUSE * 2_u32.pow(tries)).await,
-        }
-    }
-    tracing::warn!("a claim that got no answer cannot be given back; it runs out, and counts as a try");
 }
