@@ -6,12 +6,13 @@
 //! `READY`, so an end before that is not the message's fault. Standard error is the log, the worker's own.
 //!
 //! The worker keeps the message's lease, settles it, and holds standard input open: at its end the worker is gone, and this
-//! process goes as well, as a part of that worker would have. SIGTERM and SIGINT, which reach all processes of a service, are the
+//! process goes as well, as a part of that worker would have. A thread of its own watches for that: whatever loops here keeps
+//! it from nothing. Before it says how the message ended, it takes back claims whose answers were lost, as far as the database
+//! lets it: nobody would do so after it. SIGTERM and SIGINT, which reach all processes of a service, are the
 //! worker's to obey: it waits for this one.
 
 use std::{
-    io::{ErrorKind, Write, stdin, stdout},
-    os::fd::AsFd,
+    io::{self, ErrorKind, Read, Write, stdin, stdout},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -22,15 +23,15 @@ use futures_util::FutureExt;
 use replyfleet::{envelope::Envelope, queue::Receipt};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::AsyncReadExt,
-    net::unix::pipe::Receiver,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    time::timeout,
 };
 
 use crate::{
     drain::Respond,
     lease::Leases,
-    ledger::ReplyState,
+    ledger::{ANSWER_TIMEOUT, Ledger, ReplyState},
     outcome::{Outcome, Park},
     respond::Account,
 };
@@ -78,39 +79,58 @@ pub(crate) fn head(receive_count: u32, wire: &[u8]) -> [u8; 12] {
 ///
 /// # Errors
 /// The system's, if standard input or output fail or the message is longer than any can be: the worker is gone then, or not ours.
-pub(crate) async fn answer(responder: &dyn Respond) -> std::io::Result<()> {
+pub(crate) async fn answer(responder: &dyn Respond, ledger: &Ledger) -> io::Result<()> {
     // Heard and not obeyed.
     let _signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut input = Receiver::from_owned_fd(stdin().as_fd().try_clone_to_owned()?)?;
     say(READY)?;
-    let receive_count = input.read_u32().await?;
-    let length = input.read_u64().await?;
+    let asked = listen(stdin(), || std::process::exit(1));
+    let Asked { receive_count, wire } = asked.await.map_err(|_| ErrorKind::BrokenPipe)??;
+
+    let mut account = Account::default();
+    // The worker's lease holds; if it should not, the ledger keeps the two apart.
+    let hold = Arc::new(Leases::new(HOLD)).hold(&Receipt::of_text("alone"));
+    let respond = async {
+        let envelope = Envelope::decode(&wire).ok();
+        responder.respond(receive_count, envelope.as_ref(), &hold, &mut account).await
+    };
+    let outcome = AssertUnwindSafe(respond).catch_unwind().await.unwrap_or(Outcome::Parked(Park::Panicked));
+    let _ = timeout(ANSWER_TIMEOUT, ledger.no_claims_lost()).await; // what is not taken back by then counts as a doubtful try
+    say(&serde_json::to_string(&Told::new(outcome, account))?)
+}
+
+/// What stands on standard input.
+struct Asked {
+    receive_count: u32,
+    wire: Bytes,
+}
+
+/// Reads what stands on `input` in a thread of its own, and calls `at_end` when that ends: the worker says no more, and its silence
+/// ends only with it.
+fn listen(mut input: impl Read + Send + 'static, at_end: impl FnOnce() + Send + 'static) -> oneshot::Receiver<io::Result<Asked>> {
+    let (asked, is_asked) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = asked.send(read(&mut input)); // an error means that nobody wants it any more
+        let _ = io::copy(&mut input, &mut io::sink()); // an error is an end
+        at_end();
+    });
+    is_asked
+}
+
+fn read(input: &mut impl Read) -> io::Result<Asked> {
+    let (mut receive_count, mut length) = ([0; 4], [0; 8]);
+    input.read_exact(&mut receive_count)?;
+    input.read_exact(&mut length)?;
+    let length = u64::from_be_bytes(length);
     if length > WIRE_BYTES_MAX {
         return Err(ErrorKind::FileTooLarge.into());
     }
     let mut wire = vec![0; usize::try_from(length).unwrap_or_default()];
-    input.read_exact(&mut wire).await?;
-
-    let mut account = Account::default();
-    let wire = Bytes::from(wire);
-    let envelope = Envelope::decode(&wire).ok();
-    // The worker's lease holds; if it should not, the ledger keeps the two apart.
-    let hold = Arc::new(Leases::new(HOLD)).hold(&Receipt::of_text("alone"));
-    let respond = AssertUnwindSafe(responder.respond(receive_count, envelope.as_ref(), &hold, &mut account)).catch_unwind();
-    let outcome = tokio::select! {
-        outcome = respond => outcome.unwrap_or(Outcome::Parked(Park::Panicked)),
-        () = worker_is_gone(&mut input) => return Err(ErrorKind::BrokenPipe.into()),
-    };
-    say(&serde_json::to_string(&Told::new(outcome, account))?)
-}
-
-/// The worker says no more, and its silence ends only with it.
-async fn worker_is_gone(input: &mut Receiver) {
-    while matches!(input.read(&mut [0; 64]).await, Ok(1..)) {}
+    input.read_exact(&mut wire)?;
+    Ok(Asked { receive_count: u32::from_be_bytes(receive_count), wire: Bytes::from(wire) })
 }
 
 /// A line is less than a pipe holds: nothing waits here.
-fn say(line: &str) -> std::io::Result<()> {
+fn say(line: &str) -> io::Result<()> {
     let mut output = stdout().lock();
     output.write_all(format!("{line}\n").as_bytes())?;
     output.flush()
@@ -120,6 +140,21 @@ fn say(line: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::{outcome::Wait, reason::Reason};
+
+    #[test]
+    fn the_end_of_the_worker_is_noticed_whatever_loops_here() {
+        let (input, mut worker) = io::pipe().expect("a pipe");
+        let (gone, is_gone) = std::sync::mpsc::channel();
+        let asked = listen(input, move || gone.send(()).expect("somebody waits"));
+        worker.write_all(&head(3, b"message")).expect("written");
+        worker.write_all(b"message").expect("written");
+        // No runtime runs here: nothing but a thread of its own can notice anything.
+        let asked = asked.blocking_recv().expect("asked").expect("read");
+        assert_eq!((asked.receive_count, &asked.wire[..]), (3, &b"message"[..]));
+        is_gone.try_recv().expect_err("the worker lives");
+        drop(worker);
+        is_gone.recv_timeout(Duration::from_secs(20)).expect("it is noticed");
+    }
 
     #[test]
     fn what_is_told_is_understood() {
