@@ -274,6 +274,11 @@ pub(super) fn is_refusal(error: &DbErr) -> bool {
     };
     let error = match error.as_ref() {
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => return true,
+        // What the handshake says of the server's certificate comes as an error of the connection.
+        sqlx::Error::Io(error) => {
+            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            return matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
+        }
         sqlx::Error::Database(error) => error,
         _ => return false,
     };
