@@ -144,9 +144,19 @@ impl Worker {
         self.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 
-    /// Waits until the log has a line with these words.
-    pub(crate) fn wait_until_logged(&self, words: &[&str]) {
-        wait_for(&format!("{words:?} in the log"), PATIENCE, || (self.logged(words) > 0).then_some(()));
+    /// Waits until the log has a line with these words, which cannot come once the worker has ended.
+    pub(crate) fn wait_until_logged(&mut self, words: &[&str]) {
+        wait_for(&format!("{words:?} in the log"), PATIENCE, || {
+            let ended = self.ended();
+            let is_logged = self.logged(words) > 0;
+            assert!(is_logged || ended.is_none(), "{words:?}: the worker has ended: {ended:?}");
+            is_logged.then_some(())
+        });
+    }
+
+    /// How it has ended, if it has.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// All that systemd was told so far, a line each.
@@ -158,9 +168,14 @@ impl Worker {
         &self.told
     }
 
-    /// Waits until systemd was told this line.
+    /// Waits until systemd was told this line, which nobody tells once the worker has ended.
     pub(crate) fn wait_until_told(&mut self, line: &str) {
-        wait_for(&format!("{line}\n{}", self.log()), PATIENCE, || self.told().iter().any(|told| told == line).then_some(()));
+        wait_for(line, PATIENCE, || {
+            let ended = self.ended();
+            let is_told = self.told().iter().any(|told| told == line);
+            assert!(is_told || ended.is_none(), "{line}: the worker has ended: {ended:?}");
+            is_told.then_some(())
+        });
     }
 
     pub(crate) fn signal(&self, signal: &str) {

@@ -19,7 +19,7 @@ async fn a_worker_leaves_its_queue_alone_while_the_database_is_away() {
     };
     let url = server.new_database().await;
     let bed = Bed::new(&format!("database.url = \"{url}\"\n{MAILDIR}"));
-    let worker = bed.start_ready();
+    let mut worker = bed.start_ready();
     for number in 0..MAILS / 2 {
         bed.put(number).await;
     }

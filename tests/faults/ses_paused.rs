@@ -92,7 +92,7 @@ async fn a_paused_suspended_or_used_up_ses_is_left_alone_and_tried_once_a_probe(
         for number in 0..MAILS {
             bed.put(number).await;
         }
-        let worker = bed.start_ready();
+        let mut worker = bed.start_ready();
         worker.wait_until_logged(&["ERROR", "a breaker is open", "send.SES", reason]);
         wait_for("what was in hand to be given back", PATIENCE, || (bed.depth().1 == 0).then_some(()));
         let (before, asked) = ses.tried();
@@ -120,7 +120,7 @@ async fn replies_leave_by_the_other_sender_while_ses_is_paused() {
     for number in 0..MAILS {
         bed.put(number).await;
     }
-    let worker = bed.start_ready();
+    let mut worker = bed.start_ready();
     bed.wait_until_empty();
     assert_eq!(bed.answered("replies"), all(), "each once");
     assert!(ses.tried().0 <= 4, "{:?}", ses.tried());

@@ -58,9 +58,10 @@ fn a_worker_that_waits_ends_at_once_when_it_is_told_to() {
         std::fs::write(bed.path("replyfleet.toml"), text.join("\n")).unwrap();
         let mut worker = bed.start();
         worker.wait_until_told(&format!("STATUS=waiting for {what}"));
+        worker.wait_until_told("EXTEND_TIMEOUT_USEC=331000000"); // a second, a try, and thirty more
         worker.wait_until_logged(&[&format!("waiting for {what}")]);
         worker.signal("TERM");
-        assert!(worker.wait(Duration::from_secs(5)).success(), "{what}: {}", worker.log());
+        assert!(worker.wait(Duration::from_secs(30)).success(), "{what}: {}", worker.log());
         assert!(!worker.is_ready());
     }
 }

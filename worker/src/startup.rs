@@ -1,4 +1,5 @@
-//! The start of a worker while something is away: it waits, says for what, and is not ready meanwhile.
+//! The start of a worker while something is away: it waits, says for what, and is not ready meanwhile. systemd is told again and
+//! again how long it may still take, or its time limit for a start would end what only waits.
 //!
 //! What nobody but a person can mend ends the start at once: settings, refused permissions, a schema that a newer version has
 //! made. What may pass by itself is tried again, rarer and rarer, with one line in the log a minute.
@@ -17,6 +18,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// The longest that one try takes: a database that hangs, while its schema is brought up, and a store that hangs.
 const TRY_MAX: Duration = Duration::from_secs(300);
+/// How much longer than it says a start may take before systemd ends it.
+const START_GRACE: Duration = Duration::from_secs(30);
 
 impl OpenError {
     /// What is away, if that is all that is wrong.
@@ -40,6 +43,7 @@ pub async fn open(settings: &Settings, mut stop: watch::Receiver<bool>, pulse: &
     let (mut pause, mut tell_at) = (PAUSE_MIN, Instant::now());
     loop {
         pulse.beat(TRY_MAX);
+        supervisor::starts_within(TRY_MAX + START_GRACE);
         let tried = tokio::select! {
             tried = Worker::open(settings) => tried,
             () = stopped(&mut stop) => return Ok(None),
@@ -55,6 +59,7 @@ pub async fn open(settings: &Settings, mut stop: watch::Receiver<bool>, pulse: &
         }
         supervisor::status(&format!("waiting for {what}"));
         pulse.beat(pause + TRY_MAX);
+        supervisor::starts_within(pause + TRY_MAX + START_GRACE);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopped(&mut stop) => return Ok(None),

@@ -24,6 +24,7 @@ enum Notice {
     Ready,
     Stopping,
     Status(String),
+    StartsWithin(Duration),
     Moves,
 }
 
@@ -56,6 +57,11 @@ pub fn status(text: &str) {
     tell(Notice::Status(text.to_owned()));
 }
 
+/// The worker still waits, and says more within this time: its unit's `TimeoutStartSec=` is not to end it meanwhile.
+pub fn starts_within(time: Duration) {
+    tell(Notice::StartsWithin(time));
+}
+
 /// Tells systemd that the worker moves, for as long as `pulse` is alive, if its unit has a watchdog (`WatchdogSec=`): in half
 /// of that time, as sd_watchdog_enabled(3) would like it. Else it ends at once.
 pub async fn keep_telling(pulse: Arc<Pulse>) {
@@ -84,6 +90,7 @@ fn write(notice: &Notice) {
         Notice::Ready => sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("answering")]),
         Notice::Stopping => sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("finishing what is in hand")]),
         Notice::Status(text) => sd_notify::notify(&[NotifyState::Status(text)]),
+        Notice::StartsWithin(time) => sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))]),
         Notice::Moves => sd_notify::notify(&[NotifyState::Watchdog]),
     };
     if let Err(error) = told {
