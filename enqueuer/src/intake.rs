@@ -96,6 +96,8 @@ impl Gatherer {
                 () = tokio::time::sleep_until(lingers_until), if !self.waiting.is_empty() && has_place => {}
                 Some(answer) = self.pulses.recv() => drop(answer.send(())),
             }
+            // Their senders were told to come again, and their bytes hold memory.
+            self.waiting.retain(|job| !job.done.is_closed());
             while self.is_due() {
                 self.put_waiting();
             }

@@ -156,6 +156,19 @@ async fn each_mail_of_a_batch_has_its_own_result() {
 }
 
 #[tokio::test]
+async fn a_mail_whose_session_gave_up_before_its_call_is_not_put() {
+    let queue = Held::new(10, 1);
+    let intake = Intake::start(queue.clone(), LINGER);
+    let mut first = put(&intake, 1).await;
+    let mut given_up = put(&intake, 3).await;
+    given_up.shutdown().await;
+    queue.gate.add_permits(2);
+    first.join_next().await.expect("a put").expect("no panic").expect("taken");
+    intake.put(&envelope("good")).await.expect("taken");
+    assert_eq!(queue.calls(), [1, 1]);
+}
+
+#[tokio::test]
 async fn a_session_that_gave_up_does_not_disturb_the_others_and_the_gatherer_shows_that_it_moves() {
     let queue = Held::new(10, 1);
     let intake = Intake::start(queue.clone(), LINGER);

@@ -60,6 +60,19 @@ struct Body {
     refusal: Option<String>,
 }
 
+/// A mail that has come whole. Its memory is given back with its last copy, not when the client has its reply: at the
+/// deadline a write that hangs still has the bytes.
+struct Kept {
+    mail: Vec<u8>,
+    _hold: Option<Hold>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.mail
+    }
+}
+
 /// What the client is told next.
 enum Next {
     Stay,
@@ -268,9 +281,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let replies = match body.refusal {
             Some(refusal) => vec![refusal; transaction.recipients.len()],
             None => {
-                let replies = self.shared.put_for_each(transaction.envelope, transaction.recipients, Bytes::from(body.mail)).await;
-                drop(body.hold);
-                replies
+                let mail = Bytes::from_owner(Kept { mail: body.mail, _hold: body.hold });
+                self.shared.put_for_each(transaction.envelope, transaction.recipients, mail).await
             }
         };
         replies.iter().for_each(|reply| self.wire.reply(reply));
@@ -326,3 +338,6 @@ fn without_family(address: String) -> String {
         _ => address,
     }
 }
+
+#[cfg(test)]
+mod tests;
