@@ -140,13 +140,14 @@ pub enum Chosen {
 }
 
 impl Chosen {
-    /// Whether this one is meant.
-    pub fn includes(&self, parked: &Parked) -> bool {
-        match self {
+    /// Whether this one is meant, of those that were parked at `until` or before.
+    pub fn includes(&self, parked: &Parked, until: UnixMillis) -> bool {
+        let is_meant = match self {
             Chosen::All => true,
             Chosen::Reason(reason) => *reason == parked.reason,
             Chosen::Ids(ids) => ids.contains(&parked.id),
-        }
+        };
+        is_meant && parked.parked.is_none_or(|at| at <= until)
     }
 }
 
@@ -212,10 +213,12 @@ pub trait Queue: Send + Sync {
     /// Up to `max` parked messages, oldest first where the queue has an order.
     async fn parked(&self, max: usize) -> Result<Vec<Parked>>;
 
-    /// Takes up to `max` of the chosen messages out of the dead letters, and returns what travelled in them; fewer than
-    /// `max` means that no more of them are there. Where somebody else does so meanwhile, each message is one's or the
-    /// other's, or on SQS both replay it.
-    async fn unpark(&self, chosen: &Chosen, what: Unpark, max: usize) -> Result<Vec<Bytes>>;
+    /// Takes up to `max` of the chosen messages out of the dead letters, and returns what travelled in them; none means
+    /// that no more of them are there. Only those that were parked at `until` or before, by the queue's clock, or without
+    /// a known time: what a worker parks again meanwhile stays. Where somebody else does so at the same time, each message
+    /// is one's or the other's, or on SQS both replay it. After an error the messages that were taken before it are
+    /// returned, if there are any, and the next call meets it again.
+    async fn unpark(&self, chosen: &Chosen, what: Unpark, until: UnixMillis, max: usize) -> Result<Vec<Bytes>>;
 
     /// What is set for the queue and for its dead letters.
     async fn limits(&self) -> Result<Limits>;

@@ -153,9 +153,9 @@ impl Queue for SpoolQueue {
         self.run(move |spool| spool.parked(max)).await?
     }
 
-    async fn unpark(&self, chosen: &Chosen, what: Unpark, max: usize) -> Result<Vec<Bytes>> {
+    async fn unpark(&self, chosen: &Chosen, what: Unpark, until: UnixMillis, max: usize) -> Result<Vec<Bytes>> {
         let parked = self.parked(usize::MAX).await?;
-        let names = parked.into_iter().filter(|parked| chosen.includes(parked)).map(|parked| parked.id).take(max).collect();
+        let names = parked.into_iter().filter(|parked| chosen.includes(parked, until)).map(|parked| parked.id).take(max).collect();
         self.run(move |spool| spool.unpark(names, what)).await?
     }
 

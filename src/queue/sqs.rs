@@ -26,6 +26,7 @@ use bytes::Bytes;
 use super::{BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, PutPace, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark};
 use crate::{
     aws::{Aws, Fault, HttpStatus, fault},
+    clock::UnixMillis,
     envelope::Envelope,
 };
 
@@ -252,8 +253,8 @@ impl Queue for SqsQueue {
         self.list_parked(max).await
     }
 
-    async fn unpark(&self, chosen: &Chosen, what: Unpark, max: usize) -> Result<Vec<Bytes>> {
-        self.take_parked(chosen, what, max).await
+    async fn unpark(&self, chosen: &Chosen, what: Unpark, until: UnixMillis, max: usize) -> Result<Vec<Bytes>> {
+        self.take_parked(&|parked| chosen.includes(parked, until), what, max).await
     }
 
     async fn limits(&self) -> Result<Limits> {

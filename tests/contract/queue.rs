@@ -26,6 +26,8 @@ const VISIBILITY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a receive waits for what must not come: longer than any visibility time-out or delay here.
 const NEVER: Duration = Duration::from_secs(3);
+/// Whatever is parked was so by then.
+const EVER: UnixMillis = UnixMillis(u64::MAX);
 /// Clocks of different make may differ by this much.
 const TOLERANCE: Duration = Duration::from_millis(50);
 /// As the settings' default: what an older SQS queue takes.
@@ -253,8 +255,12 @@ async fn parked(bed: &Bed, reasons: &[&'static str]) -> Vec<String> {
 
 async fn a_replayed_message_comes_again_as_if_it_were_new(bed: &Bed) {
     let ids = parked(bed, &["poison", "mail_missing", "poison"]).await;
-    let unpark = async |chosen: Chosen| bed.other.unpark(&chosen, Unpark::Replay, 10).await.expect("replayed");
+    let unpark = async |chosen: Chosen| bed.other.unpark(&chosen, Unpark::Replay, EVER, 10).await.expect("replayed");
+    // It looks at every letter, and leaves it where it was.
     assert_eq!(unpark(Chosen::Reason("nobody_says_this".into())).await.len(), 0);
+    assert_eq!(bed.queue.parked(10).await.expect("list").len(), 3);
+    let long_ago = UnixMillis(UnixMillis::now().0 - 3_600_000);
+    assert_eq!(bed.other.unpark(&Chosen::All, Unpark::Replay, long_ago, 10).await.expect("looked").len(), 0, "parked later");
     let replayed = unpark(Chosen::Ids(vec![ids[1].clone(), "no id of ours".into()])).await;
     assert_eq!(replayed.len(), 1);
     let again = receive_one(&*bed.queue).await;
@@ -268,7 +274,7 @@ async fn a_replayed_message_comes_again_as_if_it_were_new(bed: &Bed) {
 
 async fn a_dropped_message_never_comes_again_and_the_others_stay(bed: &Bed) {
     parked(bed, &["poison", "mail_missing", "poison", "panicked"]).await;
-    let unpark = async |chosen: Chosen, max: usize| bed.queue.unpark(&chosen, Unpark::Drop, max).await.expect("dropped").len();
+    let unpark = async |chosen: Chosen, max: usize| bed.queue.unpark(&chosen, Unpark::Drop, EVER, max).await.expect("dropped").len();
     assert_eq!(unpark(Chosen::Reason("poison".into()), 1).await, 1, "no more than was asked for");
     assert_eq!(unpark(Chosen::Reason("poison".into()), 10).await, 1);
     let mut left: Vec<String> = bed.other.parked(10).await.expect("list").into_iter().map(|parked| parked.reason).collect();

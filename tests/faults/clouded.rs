@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use replyfleet_tests::{installation::Installation, ministack::REGION, ses, smtp, sqs, wait_for};
+use replyfleet_tests::{
+    installation::{Installation, aws},
+    ses, smtp, sqs, wait_for,
+};
 
 use crate::running::DEADLINE;
 
@@ -21,9 +24,7 @@ impl OnSqs {
     pub(crate) fn new() -> Self {
         let (installation, sqs) = (Installation::new(), sqs::Endpoint::start());
         let (url, dead) = (sqs.create_queue("requests"), sqs.create_queue("dead"));
-        change(&installation, "url = \"spool:", |_| {
-            format!("queue = {{ url = \"{url}\", dead_letter_url = \"{dead}\", visibility_s = {VISIBILITY_S} }}\naws = {}", aws(&sqs.endpoint()))
-        });
+        installation.queue_on_sqs(&sqs, &url, &dead, VISIBILITY_S);
         Self { installation, sqs }
     }
 
@@ -56,14 +57,14 @@ impl TwoSenders {
     pub(crate) fn new() -> Self {
         let (installation, ses, smtp) = (Installation::new(), ses::Endpoint::start(), smtp::Sink::start());
         let port = smtp.address().port();
-        change(&installation, "send.SES = ", |_| {
+        installation.change("send.SES = ", |_| {
             format!(
                 "aws = {}\nsend.SES = {{ kind = \"ses\", timeout_s = {SEND_TIMEOUT_S} }}\n\
                  send.SMTP = {{ kind = \"smtp\", host = \"127.0.0.1\", port = {port}, tls = \"none\", timeout_s = {SEND_TIMEOUT_S} }}",
                 aws(&ses.endpoint())
             )
         });
-        change(&installation, "url = \"spool:", |line| line.replace(" }", &format!(", visibility_s = {VISIBILITY_S} }}")));
+        installation.change("url = \"spool:", |line| line.replace(" }", &format!(", visibility_s = {VISIBILITY_S} }}")));
         installation.write(
             "store/catalogue/catalogue.json",
             r#"[{"email_addr": "get@example.com", "body": "by SES", "send_method": "SES"},
@@ -71,16 +72,4 @@ impl TwoSenders {
         );
         Self { installation, ses, smtp }
     }
-}
-
-fn aws(endpoint: &str) -> String {
-    format!("{{ region = \"{REGION}\", endpoint_url = \"{endpoint}\" }}")
-}
-
-/// Writes another line in the place of the one that holds this text.
-fn change(installation: &Installation, holds: &str, with: impl Fn(&str) -> String) {
-    let settings = fs::read_to_string(installation.path("replyfleet.toml")).unwrap();
-    assert_eq!(settings.matches(holds).count(), 1, "{holds}");
-    let lines = settings.lines().map(|line| if line.contains(holds) { with(line) } else { line.to_owned() });
-    installation.write("replyfleet.toml", &lines.collect::<Vec<_>>().join("\n"));
 }

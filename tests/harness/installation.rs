@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{program, wait_for};
+use crate::{ministack::REGION, program, sqs, wait_for};
 
 /// The catalogue that it begins with.
 pub const CATALOGUE: &str = r#"[
@@ -91,6 +91,24 @@ impl Installation {
         fs::write(path, text).unwrap();
     }
 
+    /// Writes another line of the settings in the place of the one that holds this text.
+    ///
+    /// # Panics
+    /// If it is not exactly one.
+    pub fn change(&self, holds: &str, with: impl Fn(&str) -> String) {
+        let settings = fs::read_to_string(self.path("replyfleet.toml")).unwrap();
+        assert_eq!(settings.matches(holds).count(), 1, "{holds}");
+        let lines = settings.lines().map(|line| if line.contains(holds) { with(line) } else { line.to_owned() });
+        self.write("replyfleet.toml", &lines.collect::<Vec<_>>().join("\n"));
+    }
+
+    /// Has its queue on SQS instead of in the spool.
+    pub fn queue_on_sqs(&self, sqs: &sqs::Endpoint, url: &str, dead: &str, visibility_s: u32) {
+        let aws = aws(&sqs.endpoint());
+        let queue = format!("queue = {{ url = \"{url}\", dead_letter_url = \"{dead}\", visibility_s = {visibility_s} }}\naws = {aws}");
+        self.change("url = \"spool:", |_| queue.clone());
+    }
+
     /// What a command of `replyfleet` ends with and says, both streams.
     pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         self.run_with_input(arguments, "")
@@ -126,6 +144,11 @@ impl Installation {
         );
         assert_eq!(status, Some(0), "{said}");
     }
+}
+
+/// The settings of `aws` for services at this URL.
+pub fn aws(endpoint: &str) -> String {
+    format!("{{ region = \"{REGION}\", endpoint_url = \"{endpoint}\" }}")
 }
 
 /// What a command ends with and says, both streams.

@@ -2,9 +2,11 @@
 
 use std::{fs, time::Duration};
 
-use replyfleet_tests::wait_for;
-
-use replyfleet_tests::installation::Installation;
+use replyfleet::{
+    envelope::{Envelope, Facts, Mail},
+    queue::{Queue, sqs::SqsQueue},
+};
+use replyfleet_tests::{installation::Installation, ministack::load_aws, sqs, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -23,7 +25,7 @@ fn queue_shows_reasons_and_never_content() {
 fn dead_letters_are_listed_dropped_and_replayed_and_what_is_named_must_be_there() {
     let world = Installation::after_a_start();
     for number in 1..=3 {
-        world.write(&format!("spool/parked/179000000000{number}-1790000000000_{number}.7.mail_missing"), "no envelope");
+        world.write(&format!("spool/parked/169000000000{number}-1790000000000_{number}.7.mail_missing"), "no envelope");
     }
     let listed = world.json(&["queue", "parked"]);
     assert_eq!(listed.as_array().map(Vec::len), Some(4), "{listed}");
@@ -57,7 +59,7 @@ fn a_hundred_dead_letters_that_are_replayed_twice_give_no_extra_copy() {
     let wires: Vec<Vec<u8>> = names().map(|name| fs::read(world.path("spool/new").join(name)).unwrap()).collect();
     let park_all = || {
         for (number, wire) in wires.iter().enumerate() {
-            fs::write(world.path(&format!("spool/parked/1790000000000-1790000000000_{number}.3.received_too_often")), wire).unwrap();
+            fs::write(world.path(&format!("spool/parked/1690000000000-1790000000000_{number}.3.received_too_often")), wire).unwrap();
         }
     };
     park_all();
@@ -73,4 +75,22 @@ fn a_hundred_dead_letters_that_are_replayed_twice_give_no_extra_copy() {
     }
     worker.kill().unwrap();
     worker.wait().unwrap();
+}
+
+#[test]
+fn all_dead_letters_on_sqs_are_replayed_even_just_after_a_look_at_them() {
+    const LETTERS: usize = 300;
+    let (installation, sqs) = (Installation::new(), sqs::Endpoint::start());
+    let (url, dead) = (sqs.create_queue("requests"), sqs.create_queue("dead"));
+    installation.queue_on_sqs(&sqs, &url, &dead, 60);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dead = SqsQueue::new(&load_aws(sqs.endpoint()).await, &dead, &dead, Duration::from_secs(60), 262_144);
+        let letters = vec![Envelope { facts: Facts::default(), mail: Mail::Inline("x".into()) }; LETTERS];
+        assert!(dead.put_all(&letters).await.iter().all(Result::is_ok));
+    });
+    assert_eq!(installation.run(&["queue"]).0, Some(0), "a look hides what it saw for a moment");
+    let (status, said) = installation.run(&["queue", "replay", "--all"]);
+    assert_eq!((status, said.trim()), (Some(0), "300 replayed"));
+    assert_eq!((sqs.depth("requests").visible, sqs.messages("dead").len()), (LETTERS, 0));
 }

@@ -2,6 +2,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use replyfleet::{
+    clock::UnixMillis,
     envelope::{Facts, Mail},
     queue::{Chosen, Delivery, Depth, Limits, Parked, Receipt, Settlement, Unpark},
 };
@@ -63,7 +64,7 @@ impl Queue for Held {
         unreachable!()
     }
 
-    async fn unpark(&self, _: &Chosen, _: Unpark, _: usize) -> Result<Vec<Bytes>> {
+    async fn unpark(&self, _: &Chosen, _: Unpark, _: UnixMillis, _: usize) -> Result<Vec<Bytes>> {
         unreachable!()
     }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use replyfleet::{
+    clock::UnixMillis,
     envelope::{Envelope, Mail},
     ground::Ground,
     queue::{Chosen, Unpark},
@@ -49,11 +50,13 @@ impl UnparkArguments {
 }
 
 pub(super) async fn replay(arguments: &UnparkArguments, ground: &Ground) -> anyhow::Result<ExitCode> {
-    let mut count = 0;
-    // Not until none is left: a worker may park one again at once.
-    let most = ground.queue.parked(usize::MAX).await?.len();
-    while count < most {
-        let replayed = ground.queue.unpark(&arguments.chosen(), Unpark::Replay, BITE.min(most - count)).await?.len();
+    // A worker may park one again at once: not that one.
+    let (mut count, until) = (0, UnixMillis::now());
+    loop {
+        let replayed = match ground.queue.unpark(&arguments.chosen(), Unpark::Replay, until, BITE).await {
+            Err(error) => return Err(anyhow::Error::new(error).context(format!("{count} replayed, and then"))),
+            Ok(replayed) => replayed.len(),
+        };
         if replayed == 0 {
             break;
         }
@@ -64,9 +67,12 @@ pub(super) async fn replay(arguments: &UnparkArguments, ground: &Ground) -> anyh
 }
 
 pub(super) async fn remove(arguments: &UnparkArguments, ground: &Ground) -> anyhow::Result<ExitCode> {
-    let (mut count, mut left) = (0, 0);
+    let (mut count, mut left, until) = (0, 0, UnixMillis::now());
     loop {
-        let removed = ground.queue.unpark(&arguments.chosen(), Unpark::Drop, BITE).await?;
+        let removed = match ground.queue.unpark(&arguments.chosen(), Unpark::Drop, until, BITE).await {
+            Err(error) => return Err(anyhow::Error::new(error).context(format!("{count} dropped, and then"))),
+            Ok(removed) => removed,
+        };
         if removed.is_empty() {
             break;
         }

@@ -45,7 +45,7 @@ impl Spool {
         Ok(found.take(max).collect())
     }
 
-    /// Replays or drops the parked messages of these names.
+    /// Replays or drops the parked messages of these names; an error that comes after the first is for the next call.
     pub(super) fn unpark(&self, names: Vec<String>, what: Unpark) -> Result<Vec<Bytes>> {
         let mut done = Vec::with_capacity(names.len());
         for name in names {
@@ -61,6 +61,7 @@ impl Spool {
             match taken {
                 Ok(wire) => done.push(Bytes::from(wire)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) if !done.is_empty() => break,
                 Err(error) => return Err(unavailable("take a dead letter from")(error)),
             }
         }

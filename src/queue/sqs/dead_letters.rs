@@ -14,7 +14,7 @@ use super::{SqsQueue, failed, seconds, wire};
 use crate::{
     clock::UnixMillis,
     envelope::Envelope,
-    queue::{BATCH_MAX, Chosen, Delivery, Parked, QueueError, Result, Unpark},
+    queue::{BATCH_MAX, Delivery, Parked, QueueError, Result, Unpark},
 };
 
 /// Attribute of a parked message: why.
@@ -31,8 +31,14 @@ const PARK_DELETE_PAUSE: Duration = Duration::from_millis(200);
 const LOOK_WAITS_S: i32 = 1;
 /// For how long a look at the dead letters hides them from the next look.
 const LOOK_HIDES_S: i32 = 2;
+/// For how long taking some of them waits before it says that there are none: until those are seen again that a look just
+/// before hid.
+const TAKE_WAITS_S: i32 = LOOK_HIDES_S + 1;
 /// For how long taking some of them hides all: longer than it takes to deal with a few hundred.
 const TAKE_HIDES_S: i32 = 120;
+
+/// Whether a dead letter is meant.
+type Choice<'a> = dyn Fn(&Parked) -> bool + Sync + 'a;
 
 impl SqsQueue {
     /// Makes sure that the message is still ours, sends the dead letter, and deletes after: a crash between the two makes
@@ -64,7 +70,7 @@ impl SqsQueue {
     pub(super) async fn list_parked(&self, max: usize) -> Result<Vec<Parked>> {
         let mut found: Vec<Parked> = Vec::new();
         while found.len() < max {
-            let messages = self.look(max - found.len(), LOOK_HIDES_S).await?;
+            let messages = self.look(max - found.len(), LOOK_HIDES_S, LOOK_WAITS_S).await?;
             let seen_again = messages.iter().any(|message| found.iter().any(|parked| Some(parked.id.as_str()) == message.message_id()));
             if messages.is_empty() || seen_again {
                 break;
@@ -74,32 +80,44 @@ impl SqsQueue {
         Ok(found)
     }
 
-    /// See [`crate::queue::Queue::unpark`]. What was looked at and not chosen is visible again when it returns.
-    pub(super) async fn take_parked(&self, chosen: &Chosen, what: Unpark, max: usize) -> Result<Vec<Bytes>> {
+    /// See [`crate::queue::Queue::unpark`]. What was looked at and not taken is visible again when it returns.
+    pub(super) async fn take_parked(&self, is_chosen: &Choice<'_>, what: Unpark, max: usize) -> Result<Vec<Bytes>> {
         let (mut taken, mut others) = (Vec::new(), Vec::new());
-        let result = self.take_into(&mut taken, &mut others, chosen, what, max).await;
+        let result = self.take_into(&mut taken, &mut others, is_chosen, what, max).await;
         for receipt in others {
             // What cannot be shown again at once is so when its time has run out.
             let shown = self.client.change_message_visibility().queue_url(&self.dead_letter_url).receipt_handle(receipt).visibility_timeout(0);
             let _ = shown.send().await;
         }
-        result.map(|()| taken)
+        match result {
+            Err(error) if taken.is_empty() => Err(error),
+            Err(error) => {
+                tracing::warn!(error = %error, taken = taken.len(), "not all dead letters could be taken");
+                Ok(taken)
+            }
+            Ok(()) => Ok(taken),
+        }
     }
 
-    async fn take_into(&self, taken: &mut Vec<Bytes>, others: &mut Vec<String>, chosen: &Chosen, what: Unpark, max: usize) -> Result<()> {
+    async fn take_into(&self, taken: &mut Vec<Bytes>, others: &mut Vec<String>, is_chosen: &Choice<'_>, what: Unpark, max: usize) -> Result<()> {
         let mut seen = HashSet::new();
         while taken.len() < max {
-            let messages = self.look(BATCH_MAX, TAKE_HIDES_S).await?;
-            if messages.is_empty() {
-                break;
-            }
+            let messages = self.look(BATCH_MAX, TAKE_HIDES_S, TAKE_WAITS_S).await?;
+            let (mut is_any_new, mut result) = (false, Ok(()));
             for message in &messages {
                 let is_new = seen.insert(message.message_id().unwrap_or_default().to_owned());
-                if taken.len() < max && is_new && chosen.includes(&parked(message)) {
-                    taken.push(self.take(message, what).await?);
-                } else {
-                    others.extend(message.receipt_handle().map(str::to_owned));
+                is_any_new |= is_new;
+                if result.is_ok() && taken.len() < max && is_new && is_chosen(&parked(message)) {
+                    result = self.take(message, what).await.map(|wire| taken.push(wire));
+                    if result.is_ok() {
+                        continue;
+                    }
                 }
+                others.extend(message.receipt_handle().map(str::to_owned));
+            }
+            result?;
+            if !is_any_new {
+                break;
             }
         }
         Ok(())
@@ -119,13 +137,13 @@ impl SqsQueue {
     }
 
     /// Receives up to ten dead letters.
-    async fn look(&self, max: usize, hides_s: i32) -> Result<Vec<Message>> {
+    async fn look(&self, max: usize, hides_s: i32, waits_s: i32) -> Result<Vec<Message>> {
         let output = self
             .client
             .receive_message()
             .queue_url(&self.dead_letter_url)
             .max_number_of_messages(i32::try_from(max.min(BATCH_MAX)).unwrap_or(1))
-            .wait_time_seconds(LOOK_WAITS_S)
+            .wait_time_seconds(waits_s)
             .visibility_timeout(hides_s)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .message_attribute_names(REASON)

@@ -292,7 +292,7 @@ impl Queue for TestQueue {
     async fn parked(&self, _max: usize) -> replyfleet::queue::Result<Vec<Parked>> {
         Ok(Vec::new())
     }
-    async fn unpark(&self, _: &Chosen, _: Unpark, _: usize) -> replyfleet::queue::Result<Vec<Bytes>> {
+    async fn unpark(&self, _: &Chosen, _: Unpark, _: replyfleet::clock::UnixMillis, _: usize) -> replyfleet::queue::Result<Vec<Bytes>> {
         Ok(Vec::new())
     }
     async fn limits(&self) -> replyfleet::queue::Result<Limits> {

@@ -553,8 +553,14 @@ impl Queue for Unextended {
     async fn parked(&self, max: usize) -> replyfleet::queue::Result<Vec<replyfleet::queue::Parked>> {
         self.0.parked(max).await
     }
-    async fn unpark(&self, chosen: &replyfleet::queue::Chosen, what: replyfleet::queue::Unpark, max: usize) -> replyfleet::queue::Result<Vec<Bytes>> {
-        self.0.unpark(chosen, what, max).await
+    async fn unpark(
+        &self,
+        chosen: &replyfleet::queue::Chosen,
+        what: replyfleet::queue::Unpark,
+        until: replyfleet::clock::UnixMillis,
+        max: usize,
+    ) -> replyfleet::queue::Result<Vec<Bytes>> {
+        self.0.unpark(chosen, what, until, max).await
     }
     async fn limits(&self) -> replyfleet::queue::Result<replyfleet::queue::Limits> {
         self.0.limits().await
