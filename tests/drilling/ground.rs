@@ -16,6 +16,7 @@ use serde_json::json;
 use super::{
     Arguments, Database, Intake, Queue,
     far::{DEAD, Far, Link, REQUESTS},
+    fleet::{WORKERS, worker},
     mails::ADDRESSES,
 };
 
@@ -124,7 +125,7 @@ impl Ground {
         };
         let smtp = address(Link::WorkersToSmtp).unwrap();
         let database = far.database_url(false).unwrap_or_else(|| self.sqlite_url());
-        for worker in 0..super::fleet::WORKERS {
+        for worker in 0..WORKERS {
             self.give(&format!("cache/{worker}"), USER);
             let settings = self.settings(&queue, &database, smtp, worker);
             self.write(&format!("worker{worker}.toml"), settings);
@@ -322,15 +323,26 @@ enqueue unix - n n - 20 pipe
         }
     }
 
-    /// How many mails Postfix holds.
+    /// How many mails Postfix holds. While it starts again it may be asked in vain.
     pub(crate) fn mails_in_postfix(&self) -> usize {
-        let list = Command::new("postqueue").arg("-c").arg(self.path("postfix/etc")).arg("-j").output().expect("postqueue runs");
-        String::from_utf8_lossy(&list.stdout).lines().count()
+        let look = || {
+            let list = Command::new("postqueue").arg("-c").arg(self.path("postfix/etc")).arg("-j").output().expect("postqueue runs");
+            list.status.success().then(|| String::from_utf8_lossy(&list.stdout).lines().count())
+        };
+        wait_for("postqueue to tell what Postfix holds", SOON, look)
     }
 
-    /// Postfix's log.
+    /// Postfix's log, of which a kill may have left any bytes.
     pub(crate) fn postfix_log(&self) -> String {
-        fs::read_to_string(self.path("postfix/mail.log")).unwrap_or_default()
+        let log = fs::read(self.path("postfix/mail.log")).expect("Postfix writes a log");
+        assert!(!log.is_empty(), "Postfix wrote nothing into its log");
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// What the workers say.
+    pub(crate) fn workers_logs(&self) -> Vec<String> {
+        let log = |index| fs::read(self.path(&format!("{}.log", worker(index)))).expect("each worker has a log");
+        (0..WORKERS).map(|index| String::from_utf8_lossy(&log(index)).into_owned()).collect()
     }
 
     /// How many messages the queue has, waiting or held.

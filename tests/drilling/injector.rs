@@ -17,7 +17,8 @@ use super::mails::Mail;
 
 /// Where Postfix listens.
 const MX: &str = "192.0.2.25:25";
-const CLIENTS: usize = 8;
+/// How many send at a time; so many mails one end of Postfix can leave unknown.
+pub(crate) const CLIENTS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Before a mail that was not taken is sent again.
 const PAUSE: Duration = Duration::from_millis(300);

@@ -8,7 +8,7 @@
 //! ```
 //! It runs in namespaces of its own, which it makes first; however it ends, every process that it started ends with it.
 //! It prints the seed, every fault as it happens, and a table at the end; a row that fails makes it end with 1 and keep its
-//! folder. It ends with 2 on a machine where it cannot run. The same seed makes the same mails and the same schedule.
+//! folder. It ends with 77 on a machine where it cannot run. The same seed makes the same mails and the same schedule.
 //!
 //! Parts: [`ground`] configures; [`far`] is what the fleet talks to; [`fleet`] starts its processes again when they die;
 //! [`mails`] and [`injector`] send; [`schedule`] and [`trouble`] are the faults; [`oracle`] judges; [`verdict`] says it.
@@ -37,8 +37,8 @@ use replyfleet_tests::faults::Random;
 
 use self::{far::Far, fleet::Fleet, ground::Ground, schedule::Schedule};
 
-/// Exit status where the machine lacks what is needed.
-const CANNOT_RUN: u8 = 2;
+/// Exit status where the machine lacks what is needed. Not 2, with which clap ends on arguments that it does not know.
+const CANNOT_RUN: u8 = 77;
 /// Mails a second from the injector.
 const RATE: u64 = 40;
 /// The least time over which mails and faults are spread.
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     /// Makes mails and schedule; else chosen by the clock.
     #[arg(long)]
     seed: Option<u64>,
-    /// Faults; 0: every reply must come exactly once.
+    /// Faults that must take effect (a few more are scheduled); 0: every reply must come exactly once.
     #[arg(long, default_value_t = 30)]
     faults: usize,
     /// The ledger's database.
@@ -139,6 +139,8 @@ fn enter(seed: u64) -> ExitCode {
 }
 
 fn run(arguments: &Arguments, seed: u64, span: Duration, schedule: Schedule) -> ExitCode {
+    // It mounts, and it kills by name: never among the processes of others.
+    assert_eq!(std::process::id(), 1, "the drill is not in namespaces of its own");
     let mut ground = Ground::prepare(arguments);
     let far = Far::start(arguments, seed);
     ground.configure(&far);
@@ -152,14 +154,15 @@ fn run(arguments: &Arguments, seed: u64, span: Duration, schedule: Schedule) -> 
     let (far, fleet) = (Arc::new(far), Arc::new(fleet));
     let trouble = trouble::begin(&schedule, start, &far, &fleet, &ground);
     let injected = injector::inject(mails, span, start);
-    trouble.into_iter().for_each(|thread| thread.join().expect("the faults themselves went well"));
+    let effects: Vec<bool> = trouble.into_iter().map(|thread| thread.join().expect("the faults themselves went well")).collect();
     far.calm();
     println!("{} all faults are over, {} mails are in; draining", verdict::time(start), injected.accepted.len());
 
-    let drained = drain(&ground, &far, Duration::from_secs(arguments.drain_s), start);
+    let is_drained = drain(&ground, &far, Duration::from_secs(arguments.drain_s), start);
     let restarts = fleet.stop();
     let findings = oracle::judge(&ground, &far, &injected, arguments.faults == 0);
-    let table = verdict::Table::new(&findings, &far, &schedule, drained, restarts, start.elapsed());
+    let course = verdict::Course { schedule: &schedule, effects, is_drained, restarts, took: start.elapsed() };
+    let table = verdict::Table::new(arguments, &findings, &far, &course);
     table.print(seed);
     let is_good = table.is_good();
     let _ = names.kill().and_then(|()| names.wait()); // with our end it ends anyway

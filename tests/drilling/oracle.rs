@@ -1,5 +1,6 @@
 //! The judgement, from outside: what the injector got its 250 for, what arrived at the next hops, and what the ledger's
-//! tables and the dead letters say of the rest. No program's word is taken for anything.
+//! tables and the dead letters say of the rest. No program's word is taken for what it did itself; but that a mail which must
+//! get no answer came as far as a worker, only the worker's log can say.
 //!
 //! Every accepted request is in exactly one class: answered (every reply arrived), recorded (a reply did not, and its row or a
 //! dead letter says why), refused (a verdict says why not to answer), silent (a mail that must get no answer), or lost.
@@ -62,6 +63,9 @@ pub(crate) struct Findings {
     pub(crate) left_in_postfix: usize,
     pub(crate) left_in_queue: usize,
     pub(crate) claim_checks: usize,
+    /// Requests with the verdict to answer, and how many answers the caps were charged with.
+    pub(crate) answer_rows: u64,
+    pub(crate) charged: u64,
     /// What is wrong, in words that find it in the logs.
     pub(crate) faults: Vec<String>,
     /// Whether every reply had to come exactly once.
@@ -73,6 +77,8 @@ struct Ledger {
     verdicts: HashMap<String, String>,
     /// By request and number.
     replies: HashMap<(String, usize), String>,
+    /// What all counters of the caps have counted together.
+    charges: u64,
 }
 
 /// All that one sender had accepted.
@@ -90,6 +96,8 @@ pub(crate) fn judge(ground: &Ground, far: &Far, injected: &Injected, is_strict: 
         unknown: injected.unknown.len(),
         tries: injected.tries,
         rows: ledger.verdicts.len(),
+        answer_rows: ledger.verdicts.values().filter(|verdict| *verdict == ANSWER).count() as u64,
+        charged: ledger.charges,
         left_in_postfix: ground.mails_in_postfix(),
         left_in_queue: ground.messages(far),
         claim_checks: ground.claim_checks(),
@@ -100,11 +108,16 @@ pub(crate) fn judge(ground: &Ground, far: &Far, injected: &Injected, is_strict: 
     parked.iter().for_each(|(_, reason)| *findings.parked.entry(reason.clone()).or_default() += 1);
     let parked: HashSet<&str> = parked.iter().map(|(key, _)| key.as_str()).collect();
     let senders = by_sender(&injected.accepted);
+    let ignored = ignored(&ground.workers_logs());
     let unknown: HashSet<&str> = injected.unknown.iter().map(|mail| mail.from.as_str()).collect();
     let arrived = [by_recipient(&far.ses.arrivals()), by_recipient(&far.sink.arrivals())];
     for (name, sender) in &senders {
         let copies = [0, 1].map(|number: usize| arrived[number].get(name).copied().unwrap_or_default());
-        Judged { ledger: &ledger, parked: &parked, is_unknown: unknown.contains(name.as_str()), copies }.judge(name, sender, &mut findings);
+        Judged { ledger: &ledger, parked: &parked, ignored: &ignored, is_unknown: unknown.contains(name.as_str()), copies }.judge(
+            name,
+            sender,
+            &mut findings,
+        );
     }
     for arrivals in &arrived {
         for (to, count) in arrivals {
@@ -123,6 +136,8 @@ pub(crate) fn judge(ground: &Ground, far: &Far, injected: &Injected, is_strict: 
 struct Judged<'a> {
     ledger: &'a Ledger,
     parked: &'a HashSet<&'a str>,
+    /// Queue ids of mails that a worker ignored.
+    ignored: &'a HashSet<String>,
     /// Whether another mail of this sender may or may not have been accepted.
     is_unknown: bool,
     /// Of each reply.
@@ -144,7 +159,11 @@ impl Judged<'_> {
             let class = match verdict(key) {
                 Some(ANSWER) => self.judge_replies(key, queue_id, findings),
                 Some(_) if sender.is_answerable => Class::Refused,
-                _ if !sender.is_answerable => Class::Silent,
+                _ if !sender.is_answerable && self.ignored.contains(queue_id) => Class::Silent,
+                _ if !sender.is_answerable => {
+                    findings.faults.push(format!("{queue_id}: must get no answer, but no worker ever ignored it"));
+                    Class::Lost
+                }
                 _ if self.parked.contains(key.as_str()) => Class::Recorded,
                 _ => {
                     findings.faults.push(format!("{queue_id}: no row, no dead letter"));
@@ -209,6 +228,17 @@ fn bounced(ground: &Ground, far: &Far) -> usize {
     far.senders_mx.arrivals().len() + log.lines().filter(is_bounce).count()
 }
 
+/// The queue ids of mails that workers say they ignored. A worker says so before it deletes the message.
+fn ignored(logs: &[String]) -> HashSet<String> {
+    let lines = logs.iter().flat_map(|log| log.lines()).filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    lines.filter(|line| line["outcome"] == "ignored").filter_map(|line| line["queue_id"].as_str().map(str::to_owned)).collect()
+}
+
+/// The answers of a counter: `BEGIN:ANSWERS:ATTACHMENTS`, separated by spaces.
+fn answers(slots: &str) -> u64 {
+    slots.split_whitespace().map(|slot| slot.split(':').nth(1).and_then(|count| count.parse::<u64>().ok()).expect("a slot has answers")).sum()
+}
+
 /// Request key and reason of every dead letter.
 fn dead_letters(ground: &Ground, far: &Far) -> Vec<(String, String)> {
     let key = |wire: Vec<u8>| Envelope::decode(&Bytes::from(wire)).map_or_else(|_| "unreadable".into(), |envelope| envelope.facts.request_key);
@@ -239,10 +269,12 @@ fn read_ledger(url: &str) -> Ledger {
         let text = |row: &sea_orm::QueryResult, at: usize| row.try_get_by_index::<String>(at).expect("a text");
         let verdicts = rows("SELECT request_key, verdict FROM request").await;
         let replies = rows("SELECT request_key, number, state FROM reply").await;
+        let slots = rows("SELECT slots FROM counter").await;
         let number = |row: &sea_orm::QueryResult| usize::try_from(row.try_get_by_index::<i32>(1).expect("a number")).unwrap();
         Ledger {
             verdicts: verdicts.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
             replies: replies.iter().map(|row| ((text(row, 0), number(row)), text(row, 2))).collect(),
+            charges: slots.iter().map(|row| answers(&text(row, 0))).sum(),
         }
     })
 }

@@ -64,8 +64,13 @@ pub(crate) struct Schedule {
     pub(crate) events: Vec<Event>,
 }
 
+/// For so many faults one more is scheduled: one whose call nobody makes in its time has no effect.
+const SPARE_EVERY: usize = 2;
+
 impl Schedule {
-    pub(crate) fn new(random: &mut Random, count: usize, span: Duration, arguments: &Arguments) -> Self {
+    /// Of which at least `wanted` faults should take effect.
+    pub(crate) fn new(random: &mut Random, wanted: usize, span: Duration, arguments: &Arguments) -> Self {
+        let count = wanted + wanted.div_ceil(SPARE_EVERY);
         let mut troubles = Vec::new();
         while troubles.len() < count {
             let mut kinds = kinds(random, arguments);

@@ -28,14 +28,15 @@ struct Maker {
     intake: Intake,
 }
 
-/// One thread for each fault; they end when the faults are over.
-pub(crate) fn begin(schedule: &Schedule, start: Instant, far: &Arc<Far>, fleet: &Arc<Fleet>, ground: &Ground) -> Vec<JoinHandle<()>> {
+/// One thread for each fault, in the order of the schedule; they end when the faults are over, and tell whether theirs took
+/// effect: somebody was there to be killed, a call was hit.
+pub(crate) fn begin(schedule: &Schedule, start: Instant, far: &Arc<Far>, fleet: &Arc<Fleet>, ground: &Ground) -> Vec<JoinHandle<bool>> {
     let maker = Arc::new(Maker { start, far: Arc::clone(far), fleet: Arc::clone(fleet), intake: ground.intake() });
     let threads = schedule.events.iter().cloned().map(|event| {
         let maker = Arc::clone(&maker);
         std::thread::spawn(move || {
             pause(event.at.saturating_sub(maker.start.elapsed()));
-            maker.make(&event);
+            maker.make(&event)
         })
     });
     threads.collect()
@@ -61,7 +62,7 @@ fn patiently(mut act: impl FnMut() -> bool) -> bool {
 }
 
 impl Maker {
-    fn make(&self, event: &Event) {
+    fn make(&self, event: &Event) -> bool {
         println!("{event}");
         let is_done = match &event.trouble {
             Trouble::KillWorker(name) => patiently(|| self.fleet.signal(name, "KILL")),
@@ -86,7 +87,7 @@ impl Maker {
             }
             Trouble::Reset(link) => self.far.proxy(*link).map(|proxy| proxy.reset_all()).is_some(),
             Trouble::Network(link, mode) => {
-                let Some(proxy) = self.far.proxy(*link) else { return };
+                let Some(proxy) = self.far.proxy(*link) else { return false };
                 proxy.set(mode.clone());
                 if mode.is_refusing {
                     proxy.reset_all(); // connections that are kept would not notice
@@ -108,14 +109,14 @@ impl Maker {
         if !is_done {
             println!("{} nobody was there for it: {event}", verdict::time(self.start));
         }
+        is_done
     }
 }
 
 fn for_a_time(faults: &replyfleet_tests::faults::Faults, rule: &Rule, time: Duration) -> bool {
     let id = faults.add(rule.clone());
     pause(time);
-    faults.remove(id);
-    true
+    faults.remove(id) > 0
 }
 
 fn kill_all(name: &str) -> bool {

@@ -110,7 +110,8 @@ pub struct Faults {
 }
 
 struct Inner {
-    rules: Vec<(u64, Rule)>,
+    /// Number, rule, and how often it happened.
+    rules: Vec<(u64, Rule, u64)>,
     next: u64,
     random: Random,
     /// How often each fault happened, by action and fault.
@@ -135,13 +136,15 @@ impl Faults {
         let mut inner = self.lock();
         let id = inner.next;
         inner.next += 1;
-        inner.rules.push((id, rule));
+        inner.rules.push((id, rule, 0));
         id
     }
 
-    /// Takes a rule away; one that is not there stays away.
-    pub fn remove(&self, id: u64) {
-        self.lock().rules.retain(|(number, _)| *number != id);
+    /// Takes a rule away, and returns how often it happened; one that is not there stays away.
+    pub fn remove(&self, id: u64) -> u64 {
+        let mut inner = self.lock();
+        let at = inner.rules.iter().position(|(number, ..)| *number == id);
+        at.map_or(0, |at| inner.rules.remove(at).2)
     }
 
     /// Takes all rules away.
@@ -158,10 +161,11 @@ impl Faults {
     pub fn draw(&self, action: &str, is_wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        for (_, rule) in &mut inner.rules {
+        for (_, rule, hits) in &mut inner.rules {
             let may = rule.is_about(action) && is_wanted(&rule.fault) && rule.times != Some(0);
             if may && inner.random.happens(rule.chance) {
                 rule.times = rule.times.map(|times| times - 1);
+                *hits += 1;
                 let name = format!("{action} {}", name(&rule.fault));
                 *inner.happened.entry(name).or_default() += 1;
                 return Some(rule.fault.clone());
