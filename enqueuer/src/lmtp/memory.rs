@@ -1,9 +1,11 @@
 //! How much of the service's memory the mails may hold that are being received. Who gets none is sent away with 452, and
-//! Postfix tries again; nobody waits who holds what another needs.
+//! Postfix tries again.
 //!
 //! There are two parts. A mail begins in the *small* one (a quarter of all), which is never waited for. One that outgrows
-//! [`SMALL_BYTES_MAX`], or finds the small part used up, needs a place in the *large* one, of which each has room for the
-//! largest mail. For those places mails wait in turn, while their bytes stay with Postfix.
+//! [`SMALL_BYTES_MAX`], or finds its share of the small part used up, needs a place in the *large* one, of which each has
+//! room for the largest mail. For those places mails wait in turn, while their further bytes stay with Postfix. Who waits
+//! keeps what it has of the small part; so mails that grow share one half of that, and the other half is left to those that
+//! begin, whoever waits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +21,8 @@ const UNIT_BYTES: usize = 1 << 10;
 /// The memory of a service.
 pub struct Memory {
     small: Arc<Semaphore>,
+    /// What of the small part mails may have beyond their first bytes.
+    growth: Arc<Semaphore>,
     large: Arc<Semaphore>,
     mail_bytes_max: usize,
     patience: Duration,
@@ -38,18 +42,24 @@ impl Memory {
     pub fn new(bytes_max: usize, mail_bytes_max: usize, patience: Duration) -> Self {
         let small_bytes = (bytes_max / 4).max(FIRST_BYTES);
         let places = (bytes_max.saturating_sub(small_bytes) / mail_bytes_max).max(1);
-        Self { small: Arc::new(Semaphore::new(small_bytes / UNIT_BYTES)), large: Arc::new(Semaphore::new(places)), mail_bytes_max, patience }
+        let units = small_bytes / UNIT_BYTES;
+        Self {
+            small: Arc::new(Semaphore::new(units)),
+            growth: Arc::new(Semaphore::new(units / 2)),
+            large: Arc::new(Semaphore::new(places)),
+            mail_bytes_max,
+            patience,
+        }
     }
 
     /// Room for a mail's first bytes; `None` if there is none.
     pub fn begin(&self) -> Option<Hold> {
-        let first = self.take_small(FIRST_BYTES)?;
+        let first = take(&self.small, FIRST_BYTES)?;
         Some(Hold { small: vec![first], large: None, bytes: FIRST_BYTES })
     }
 
-    fn take_small(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(bytes / UNIT_BYTES).ok()?;
-        Arc::clone(&self.small).try_acquire_many_owned(units).ok()
+    fn take_growth(&self, bytes: usize) -> Option<[OwnedSemaphorePermit; 2]> {
+        Some([take(&self.growth, bytes)?, take(&self.small, bytes)?])
     }
 
     /// Makes room for more than `hold` has. Whether there is any: else the mail cannot be taken now. Not for mails beyond
@@ -59,8 +69,8 @@ impl Memory {
             return false;
         }
         let wanted = (hold.bytes * 4).min(SMALL_BYTES_MAX);
-        if let Some(more) = (wanted > hold.bytes).then(|| self.take_small(wanted - hold.bytes)).flatten() {
-            hold.small.push(more);
+        if let Some(more) = (wanted > hold.bytes).then(|| self.take_growth(wanted - hold.bytes)).flatten() {
+            hold.small.extend(more);
             hold.bytes = wanted;
             return true;
         }
@@ -74,6 +84,11 @@ impl Memory {
             _ => false,
         }
     }
+}
+
+fn take(part: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let units = u32::try_from(bytes / UNIT_BYTES).ok()?;
+    Arc::clone(part).try_acquire_many_owned(units).ok()
 }
 
 impl Hold {
@@ -100,7 +115,8 @@ mod tests {
             }
             assert_eq!(sizes, [16 << 10, 64 << 10, 256 << 10, 1 << 20]);
         }
-        assert_eq!((memory.small.available_permits(), memory.large.available_permits()), (1 << 10, 3));
+        let left = [&memory.small, &memory.growth, &memory.large].map(|part| part.available_permits());
+        assert_eq!(left, [1 << 10, 1 << 9, 3]);
     }
 
     #[tokio::test]
@@ -115,6 +131,21 @@ mod tests {
         assert!(holds.len() > 3 && all <= 4 << 20, "{} mails hold {all} bytes", holds.len());
         holds.clear();
         assert!(memory.begin().is_some());
+    }
+
+    #[tokio::test]
+    async fn mails_that_grow_and_wait_leave_half_of_the_small_part_to_those_that_begin() {
+        let memory = Memory::new(4 << 20, 1 << 20, PATIENCE);
+        let _places = Arc::clone(&memory.large).try_acquire_many_owned(3).expect("all places");
+        let mut waiting = Vec::new();
+        for _ in 0..8 {
+            let mut hold = memory.begin().expect("room");
+            while memory.grow(&mut hold).await {}
+            waiting.push(hold);
+        }
+        assert_eq!(waiting.iter().map(Hold::bytes).max(), Some(SMALL_BYTES_MAX));
+        let begun: Vec<Hold> = std::iter::from_fn(|| memory.begin()).collect();
+        assert!(begun.len() + waiting.len() >= (512 << 10) / FIRST_BYTES, "{} more", begun.len());
     }
 
     #[tokio::test]
