@@ -24,7 +24,7 @@ pub struct EnqueuerSettings {
     pub host: Option<String>,
     /// Where the service listens for LMTP, unless systemd gives it sockets; to the first unix socket the pipe hands over.
     pub lmtp: Vec<LmtpAddress>,
-    /// LMTP connections at a time; one more is sent away.
+    /// LMTP connections at a time; one more is sent away with 421, after which Postfix tries nothing here for a while.
     pub connections_max: Count<1, 10_000>,
     /// What the mails that are being received may hold of the service's memory; more is sent away. At least twice
     /// `mail_bytes_max`.
@@ -42,7 +42,7 @@ impl Default for EnqueuerSettings {
             mail_bytes_max: Count::new(40 << 20),
             host: None,
             lmtp: Vec::new(),
-            connections_max: Count::new(100),
+            connections_max: Count::new(250),
             memory_bytes_max: Count::new(256 << 20),
             stop_timeout_s: Seconds::new(30),
             linger_ms: Count::new(3),
