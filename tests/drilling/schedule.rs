@@ -65,7 +65,7 @@ pub(crate) struct Schedule {
 }
 
 /// For so many faults one more is scheduled: one whose call nobody makes in its time has no effect.
-const SPARE_EVERY: usize = 2;
+const SPARE_EVERY: usize = 5;
 
 impl Schedule {
     /// Of which at least `wanted` faults should take effect.
