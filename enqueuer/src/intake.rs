@@ -21,7 +21,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::Put;
+use crate::{
+    Put,
+    pulse::{Pulse, Questions, pulse},
+};
 
 /// Mails that wait to be gathered: more wait at their sender, who holds the memory for them anyway.
 const WAITING_MAX: usize = 1_024;
@@ -37,27 +40,22 @@ struct Job {
 #[derive(Clone)]
 pub struct Intake {
     jobs: mpsc::Sender<Job>,
-    /// A question for a sign of life.
-    pulse: mpsc::Sender<oneshot::Sender<()>>,
+    pulse: Pulse,
 }
 
 impl Intake {
     /// Starts gathering for `queue`. A mail waits for others for at most `linger`.
     pub fn start(queue: Arc<dyn Queue>, linger: Duration) -> Self {
         let (jobs, receiver) = mpsc::channel(WAITING_MAX);
-        let (pulse, pulses) = mpsc::channel(1);
+        let (pulse, questions) = pulse();
         let pace = queue.put_pace();
-        tokio::spawn(Gatherer { queue, linger, pace, jobs: receiver, pulses, waiting: Vec::new(), calls: JoinSet::new() }.run());
+        tokio::spawn(Gatherer { queue, linger, pace, jobs: receiver, questions, waiting: Vec::new(), calls: JoinSet::new() }.run());
         Self { jobs, pulse }
     }
 
-    /// Whether the gatherer moves: answers within `limit`.
-    pub async fn is_alive(&self, limit: Duration) -> bool {
-        let ask = async {
-            let (answer, answered) = oneshot::channel();
-            self.pulse.send(answer).await.is_ok() && answered.await.is_ok()
-        };
-        tokio::time::timeout(limit, ask).await.unwrap_or(false)
+    /// The gatherer's.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 }
 
@@ -77,7 +75,7 @@ struct Gatherer {
     linger: Duration,
     pace: PutPace,
     jobs: mpsc::Receiver<Job>,
-    pulses: mpsc::Receiver<oneshot::Sender<()>>,
+    questions: Questions,
     /// In the order of their arrival.
     waiting: Vec<Job>,
     calls: JoinSet<()>,
@@ -94,7 +92,7 @@ impl Gatherer {
                 count = self.jobs.recv_many(&mut self.waiting, room), if is_open && room > 0 => is_open = count > 0,
                 _ = self.calls.join_next(), if !self.calls.is_empty() => {}
                 () = tokio::time::sleep_until(lingers_until), if !self.waiting.is_empty() && has_place => {}
-                Some(answer) = self.pulses.recv() => drop(answer.send(())),
+                Some(answer) = self.questions.recv() => drop(answer.send(())),
             }
             // Their senders were told to come again, and their bytes hold memory.
             self.waiting.retain(|job| !job.done.is_closed());

@@ -12,6 +12,7 @@
 pub mod handover;
 pub mod intake;
 pub mod lmtp;
+pub mod pulse;
 pub mod service;
 
 use std::time::Duration;

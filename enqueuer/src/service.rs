@@ -22,7 +22,7 @@ use replyfleet::{
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 
@@ -32,8 +32,9 @@ use crate::{
     lmtp::{
         listen,
         memory::Memory,
-        server::{self, Pulse, Shared},
+        server::{self, Shared},
     },
+    pulse::{Pulse, pulse},
 };
 
 /// How often systemd is told how it goes, where it does not say how often it wants to hear.
@@ -88,13 +89,13 @@ async fn serve(config: &Path) -> Result<bool, String> {
     });
     let connections = Arc::new(Semaphore::new(enqueuer.connections_max.get()));
     let mut servers = JoinSet::new();
-    let mut pulses = Vec::new();
+    let mut pulses = vec![shared.intake.pulse()];
     for listener in listeners {
-        let (pulse, receiver) = mpsc::channel(1);
+        let (pulse, questions) = pulse();
         pulses.push(pulse);
-        servers.spawn(server::accept(listener, Arc::clone(&shared), Arc::clone(&connections), stop.clone(), receiver));
+        servers.spawn(server::accept(listener, Arc::clone(&shared), Arc::clone(&connections), stop.clone(), questions));
     }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), sockets = pulses.len(), "ready");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), sockets = servers.len(), "ready");
     notify(&[NotifyState::Ready, NotifyState::Status("taking mail")]);
     let watch = tokio::spawn(signs_of_life(Arc::clone(&shared), pulses, connections, enqueuer.connections_max.get()));
 
@@ -115,9 +116,9 @@ async fn signs_of_life(shared: Arc<Shared>, pulses: Vec<Pulse>, connections: Arc
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
-        let mut is_alive = shared.intake.is_alive(every).await;
+        let mut is_alive = true;
         for pulse in &pulses {
-            is_alive &= is_beating(pulse, every).await;
+            is_alive &= pulse.is_beating(every).await;
         }
         if is_alive {
             let (open, taken) = (connections_max - connections.available_permits(), shared.taken.load(Ordering::Relaxed));
@@ -126,14 +127,6 @@ async fn signs_of_life(shared: Arc<Shared>, pulses: Vec<Pulse>, connections: Arc
             tracing::error!("the service does not move");
         }
     }
-}
-
-async fn is_beating(pulse: &Pulse, limit: Duration) -> bool {
-    let ask = async {
-        let (answer, answered) = oneshot::channel();
-        pulse.send(answer).await.is_ok() && answered.await.is_ok()
-    };
-    tokio::time::timeout(limit, ask).await.unwrap_or(false)
 }
 
 /// Without systemd nobody listens.

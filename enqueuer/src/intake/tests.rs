@@ -177,5 +177,5 @@ async fn a_session_that_gave_up_does_not_disturb_the_others_and_the_gatherer_sho
     given_up.abort_all();
     queue.gate.add_permits(2);
     intake.put(&envelope("good")).await.expect("taken");
-    assert!(intake.is_alive(LINGER).await);
+    assert!(intake.pulse().is_beating(LINGER).await);
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use replyfleet::{clock::UnixMillis, keyed::Secret, store::Store};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 
@@ -21,7 +21,7 @@ use super::{
     memory::Memory,
     session::Session,
 };
-use crate::{Destination, EnqueueError, Handover, enqueue_patiently, facts, intake::Intake};
+use crate::{Destination, EnqueueError, Handover, enqueue_patiently, facts, intake::Intake, pulse::Questions};
 
 /// After an error of accept (no more files, no memory) for a moment nobody is accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -110,9 +110,6 @@ fn refusal(error: &EnqueueError) -> String {
     format!("{code} {}", error.public())
 }
 
-/// A question for a sign of life.
-pub type Pulse = mpsc::Sender<oneshot::Sender<()>>;
-
 /// Accepts at one place until the service stops, and then waits for its sessions.
 ///
 /// `connections` is the places that are left for connections, shared by all listeners.
@@ -121,7 +118,7 @@ pub(crate) async fn accept(
     shared: Arc<Shared>,
     connections: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
-    mut pulses: mpsc::Receiver<oneshot::Sender<()>>,
+    mut questions: Questions,
 ) {
     let mut sessions = JoinSet::new();
     let mut stopping = stop.clone();
@@ -131,7 +128,7 @@ pub(crate) async fn accept(
         tokio::select! {
             biased;
             _ = &mut stopped => break,
-            Some(answer) = pulses.recv() => drop(answer.send(())),
+            Some(answer) = questions.recv() => drop(answer.send(())),
             _ = sessions.join_next(), if !sessions.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok(connection) => match Arc::clone(&connections).try_acquire_owned() {
