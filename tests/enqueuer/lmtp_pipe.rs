@@ -37,15 +37,17 @@ fn with_a_service_the_pipe_opens_no_queue_and_every_byte_arrives() {
 #[test]
 fn by_the_service_and_by_itself_the_pipes_mail_has_one_envelope() {
     let world = World::on_spool().with_service("");
-    let run = || {
+    // The second has no queue of its own: what arrives, came by the service.
+    let pipe = without_queue(&world);
+    let run = |world: &World| {
         let run = world.run().mail(b"x\n").argument("--original-recipient=get+tag@example.com").argument("--client-helo=a b=c");
         run.argument("--client-address=2001:db8::1").argument("--sender=").end().assert_delivered();
     };
-    run();
+    run(&world);
     let service = Service::start(&world);
-    run();
+    run(&pipe);
     drop(service);
-    run();
+    run(&world);
     let spooled = world.spooled();
     assert_eq!(spooled.len(), 3);
     let told = |index: usize| {

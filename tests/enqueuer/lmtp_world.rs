@@ -47,7 +47,7 @@ impl Service {
     pub(crate) fn start_by<W: Into<OsString>>(world: &World, wrapper: impl IntoIterator<Item = W>, environment: &[(&str, String)]) -> Self {
         let mut service = Self::spawn(world, wrapper, environment);
         harness::wait_for("the service to answer", SOON, || {
-            assert!(service.child.try_wait().unwrap().is_none(), "the service ended: {}", service.said());
+            assert!(service.child.try_wait().unwrap().is_none(), "the service ended; its log says why");
             Client::try_connect(world).map(drop)
         });
         service
@@ -62,10 +62,6 @@ impl Service {
         command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
         let log = std::fs::File::create(world.path("service.log")).unwrap();
         Self { child: command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap() }
-    }
-
-    fn said(&self) -> String {
-        "its log has more".to_owned()
     }
 
     /// Its process id.
