@@ -14,6 +14,8 @@ pub mod intake;
 pub mod lmtp;
 pub mod pulse;
 pub mod service;
+mod startup;
+mod supervisor;
 
 use std::time::Duration;
 

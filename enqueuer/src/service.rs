@@ -2,7 +2,8 @@
 //!
 //! On SIGTERM or SIGINT it accepts no more, tells idle connections to go, finishes the transactions, and ends with 0; with 1
 //! if they take longer than `enqueuer.stop_timeout_s`, or at a second signal. However it ends, Postfix has the mails that it
-//! was not told of. It cannot start without settings, secret, queue folder and sockets: it says why and ends with 1.
+//! was not told of. It cannot start without settings and sockets: it says why and
+//! ends with 1. For secret, queue folder and store it waits ([`startup`](crate::startup)).
 
 use std::{
     path::Path,
@@ -15,14 +16,12 @@ use std::{
 };
 
 use replyfleet::{
-    ground::Ground,
     settings::Settings,
     telemetry::{self, chain},
 };
-use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, watch},
+    sync::{Semaphore, oneshot, watch},
     task::JoinSet,
 };
 
@@ -35,10 +34,15 @@ use crate::{
         server::{self, Shared},
     },
     pulse::{Pulse, pulse},
+    startup,
+    supervisor::{Notice, tell},
 };
 
 /// How often systemd is told how it goes, where it does not say how often it wants to hear.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the end waits for systemd to be told of it.
+const TOLD_MAX: Duration = Duration::from_millis(500);
 
 /// Runs the service with the settings of this file, until a signal.
 pub fn run(config: &Path) -> ExitCode {
@@ -69,9 +73,8 @@ async fn serve(config: &Path) -> Result<bool, String> {
     let settings = Settings::load(config).map_err(|error| chain(&error))?;
     telemetry::init(&settings.log);
     let mut stop = stop_signal().map_err(|error| format!("no signals: {error}"))?;
-    let secret = settings.secret().map_err(|error| chain(&error))?;
-    let ground = Ground::open(&settings, false).await.map_err(|error| chain(&error))?;
     let enqueuer = &settings.enqueuer;
+    let Some((secret, ground)) = startup::open(&settings, &mut stop).await.map_err(|error| chain(&error))? else { return Ok(true) };
     let listeners = listen::open(&enqueuer.lmtp).await?;
 
     let (mail_bytes_max, deadline) = (enqueuer.mail_bytes_max.get(), enqueuer.deadline_s.duration());
@@ -96,15 +99,17 @@ async fn serve(config: &Path) -> Result<bool, String> {
         servers.spawn(server::accept(listener, Arc::clone(&shared), Arc::clone(&connections), stop.clone(), questions));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), sockets = servers.len(), "ready");
-    notify(&[NotifyState::Ready, NotifyState::Status("taking mail")]);
+    tell(Notice::Ready);
     let watch = tokio::spawn(signs_of_life(Arc::clone(&shared), pulses, connections, enqueuer.connections_max.get()));
 
     // An error means that nobody can signal any more.
     let _ = stop.wait_for(|is_stopping| *is_stopping).await;
     watch.abort();
-    notify(&[NotifyState::Stopping, NotifyState::Status("finishing what is under way")]);
+    let (place, told) = oneshot::channel();
+    tell(Notice::Stopping(place));
     let finish = async { while servers.join_next().await.is_some() {} };
     let is_finished = tokio::time::timeout(enqueuer.stop_timeout_s.duration(), finish).await.is_ok();
+    let _ = tokio::time::timeout(TOLD_MAX, told).await; // both errors mean that systemd has it, or never will
     tracing::info!(is_finished, taken = shared.taken.load(Ordering::Relaxed), "stopped");
     Ok(is_finished)
 }
@@ -122,17 +127,10 @@ async fn signs_of_life(shared: Arc<Shared>, pulses: Vec<Pulse>, connections: Arc
         }
         if is_alive {
             let (open, taken) = (connections_max - connections.available_permits(), shared.taken.load(Ordering::Relaxed));
-            notify(&[NotifyState::Watchdog, NotifyState::Status(&format!("{open} connections, {taken} mails taken"))]);
+            tell(Notice::Moves(format!("{open} connections, {taken} mails taken")));
         } else {
             tracing::error!("the service does not move");
         }
-    }
-}
-
-/// Without systemd nobody listens.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(error = %error, "systemd cannot be told");
     }
 }
 

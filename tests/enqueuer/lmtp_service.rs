@@ -148,16 +148,54 @@ fn a_service_that_cannot_start_says_why_and_where() {
     let (status, said) = ended(&world);
     assert!(status == 1 && said.contains("another service listens there"), "{said}");
     assert_eq!(Client::connect(&world).mail("4XyZ", b"x\n"), "250 2.0.0 queued");
+}
 
+/// A socket as systemd has it, and the environment that names it and says how often it wants to hear, in microseconds.
+fn systemd(world: &World, watchdog_us: u32) -> (UnixDatagram, [(&'static str, String); 2]) {
+    let address = world.path("notify.sock");
+    let socket = UnixDatagram::bind(&address).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    (socket, [("NOTIFY_SOCKET", address.display().to_string()), ("WATCHDOG_USEC", watchdog_us.to_string())])
+}
+
+#[test]
+fn what_is_not_there_yet_is_waited_for_and_systemd_is_told() {
     let world = World::on_spool().with_service("");
-    fs::remove_file(&world.secret).unwrap();
-    let (status, said) = ended(&world);
-    assert!(status == 1 && said.contains("secret"), "{said}");
+    let kept = world.path("kept");
+    fs::rename(&world.secret, &kept).unwrap();
+    let (socket, environment) = systemd(&world, 60_000_000);
+    let _service = Service::spawn::<&str>(&world, [], &environment);
+    let mut message = [0; 1024];
+    let bytes = socket.recv(&mut message).unwrap();
+    let told = String::from_utf8_lossy(&message[..bytes]);
+    assert!(told.contains("EXTEND_TIMEOUT_USEC=") && told.contains("secret") && !told.contains("READY"), "{told}");
+    fs::rename(&kept, &world.secret).unwrap();
+    harness::wait_for("the service to listen", SOON, || std::os::unix::net::UnixStream::connect(world.socket()).ok());
+    assert_eq!(Client::connect(&world).mail("4XyZ", b"x\n"), "250 2.0.0 queued");
 
     let world = World::on_spool().with_service("");
     fs::write(&world.spool, "a file").unwrap();
-    let (status, said) = ended(&world);
-    assert!(status == 1 && said.contains("queue.url: "), "{said}");
+    let service = Service::spawn::<&str>(&world, [], &[]);
+    let said = || fs::read_to_string(world.path("service.log")).unwrap();
+    harness::wait_for("it to say what it waits for", SOON, || said().contains("queue.url: ").then_some(()));
+    assert!(!world.socket().exists(), "Postfix waits, too");
+    service.signal("TERM");
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
+fn a_systemd_that_does_not_read_keeps_no_mail_waiting() {
+    let world = World::on_spool().with_service("");
+    let (_unread, environment) = systemd(&world, 3_000);
+    let _service = Service::start_by::<&str>(&world, [], &environment);
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    // Its own notices must have filled it; a few of ours beside do not.
+    let is_full = || other.send_to(b"x", world.path("notify.sock")).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    harness::wait_for("the socket to be full", SOON, || is_full().then_some(()));
+    for _ in 0..3 {
+        assert_eq!(Client::connect(&world).mail("4XyZ", b"x\n"), "250 2.0.0 queued");
+    }
 }
 
 #[test]
@@ -195,10 +233,7 @@ fn a_socket_from_systemd_is_used_in_place_of_the_settings() {
 #[test]
 fn systemd_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
     let world = World::on_spool().with_service("");
-    let address = world.path("notify.sock");
-    let socket = UnixDatagram::bind(&address).unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    let environment = [("NOTIFY_SOCKET", address.display().to_string()), ("WATCHDOG_USEC", "90000".to_owned())];
+    let (socket, environment) = systemd(&world, 90_000);
     let service = Service::start_by::<&str>(&world, [], &environment);
     let hear = |wanted: &str| {
         let mut heard = Vec::new();
