@@ -163,7 +163,7 @@ async fn a_mail_whose_session_gave_up_before_its_call_is_not_put() {
     let mut first = put(&intake, 1).await;
     let mut given_up = put(&intake, 3).await;
     given_up.shutdown().await;
-    queue.gate.add_permits(2);
+    queue.gate.add_permits(3);
     first.join_next().await.expect("a put").expect("no panic").expect("taken");
     intake.put(&envelope("good")).await.expect("taken");
     assert_eq!(queue.calls(), [1, 1]);
