@@ -2,8 +2,8 @@
 //!
 //! On SIGTERM or SIGINT it accepts no more, tells idle connections to go, finishes the transactions, and ends with 0; with 1
 //! if they take longer than `enqueuer.stop_timeout_s`, or at a second signal. However it ends, Postfix has the mails that it
-//! was not told of. It cannot start without settings and sockets: it says why and
-//! ends with 1. For secret, queue folder and store it waits ([`startup`](crate::startup)).
+//! was not told of. It cannot start without settings and sockets: it says why and ends with 1. For secret, queue folder and
+//! store it waits (`startup`).
 
 use std::{
     path::Path,
