@@ -1,16 +1,20 @@
 //! Group commit: many messages made durable for little more than one.
 //!
-//! Alone, a message costs the disk two waits: for its file and for its folder. Here all files are written first; then
-//! several threads wait for them side by side, so that the file system's journal carries them together; then
-//! all are renamed, and one fsync of the folder makes all the names durable. What fails before its rename fails alone, and its
-//! file is removed; if the folder cannot be synced, every message of the group has failed, though it may be there.
+//! Alone, a message costs the disk two waits: for its file and for its folder. Here all files are written first; then one
+//! syncfs(2) waits for all of them; then all are renamed, and one fsync of the folder makes all the names durable. What fails
+//! while it is written fails alone, and its file is removed; if the disk does not confirm the files or the folder, every message
+//! of the group has failed, though it may be there.
+//!
+//! syncfs waits for all that was written to the file system, also by others. On an MX that is Postfix's queue, which is synced
+//! anyway; an fsync for each file in a thread of its own cost twice the CPU (benches/record.md, the intake).
 
 use std::{
     fs::{self, File},
+    io,
     path::PathBuf,
 };
 
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::{SpoolQueue, unavailable};
 use crate::{
@@ -21,9 +25,6 @@ use crate::{
 
 /// A group's size is bounded by what it holds in memory. While one waits for its names, another can wait for its bytes.
 pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 2 };
-/// Threads that wait for the disk: Postfix has as many deliveries under way to one destination. Files that wait one after the
-/// other cost a commit of the journal each; side by side, they share one.
-const SYNCS_SIDE_BY_SIDE: usize = 20;
 
 /// A message on its way from `tmp/` to `new/`.
 struct Written {
@@ -41,27 +42,22 @@ pub(super) async fn put_all(queue: &SpoolQueue, envelopes: &[Envelope]) -> Vec<R
     let wires: Vec<(Vec<u8>, String)> = envelopes.iter().map(|envelope| (envelope.encode(), envelope.facts.group.clone())).collect();
 
     let (spool, dir) = (queue.clone(), queue.0.dir.join("new"));
-    let write_all = move || wires.iter().enumerate().map(|(index, (wire, group))| write(&spool, index, wire, group)).collect::<Vec<_>>();
-    let named = if envelopes.len() <= 1 {
-        // Alone it has one thread for all of it.
-        let steps = spawn_blocking(move || {
-            let (mut steps, mut synced) = (Vec::new(), Vec::new());
-            for step in write_all() {
-                match step.and_then(sync) {
-                    Ok(written) => synced.push(written),
-                    Err((index, error)) => steps.push((index, Err(error))),
-                }
+    // One thread for all of it: to wake others costs more than they save.
+    let steps = spawn_blocking(move || {
+        let (mut steps, mut written) = (Vec::new(), Vec::new());
+        for (index, (wire, group)) in wires.iter().enumerate() {
+            match write(&spool, index, wire, group) {
+                Ok(one) => written.push(one),
+                Err((index, error)) => steps.push((index, Err(error))),
             }
-            steps.extend(name_all(synced, &dir));
-            steps
-        });
-        steps.await.unwrap_or_default()
-    } else {
-        let written = sort_out(spawn_blocking(write_all).await.unwrap_or_default(), &mut results);
-        let synced = sync_side_by_side(written, &mut results).await;
-        spawn_blocking(move || name_all(synced, &dir)).await.unwrap_or_default()
-    };
-    for (index, result) in named {
+        }
+        match sync(&written) {
+            Ok(()) => steps.extend(name_all(written, &dir)),
+            Err(error) => steps.extend(written.into_iter().map(|one| (one.index, Err(give_up(&one, &error))))),
+        }
+        steps
+    });
+    for (index, result) in steps.await.unwrap_or_default() {
         results[index] = result;
     }
     results
@@ -82,31 +78,18 @@ fn write(queue: &SpoolQueue, index: usize, wire: &[u8], group: &str) -> Step<Wri
 }
 
 /// Waits for the bytes of all files at once.
-async fn sync_side_by_side(written: Vec<Written>, results: &mut [Result<()>]) -> Vec<Written> {
-    let share = written.len().div_ceil(SYNCS_SIDE_BY_SIDE).max(1);
-    let mut threads = JoinSet::new();
-    let mut rest = written.into_iter().peekable();
-    while rest.peek().is_some() {
-        let mine: Vec<Written> = rest.by_ref().take(share).collect();
-        threads.spawn_blocking(move || mine.into_iter().map(sync).collect::<Vec<_>>());
+fn sync(written: &[Written]) -> io::Result<()> {
+    match written {
+        [] => Ok(()),
+        [alone] => alone.file.sync_all(),
+        [first, ..] => Ok(rustix::fs::syncfs(&first.file)?),
     }
-    let mut synced = Vec::new();
-    while let Some(done) = threads.join_next().await {
-        synced.extend(sort_out(done.unwrap_or_default(), results));
-    }
-    // In the order of their arrival, by which they are named.
-    synced.sort_unstable_by_key(|written: &Written| written.index);
-    synced
 }
 
-fn sync(written: Written) -> Step<Written> {
-    match written.file.sync_all() {
-        Ok(()) => Ok(written),
-        Err(error) => {
-            let _ = fs::remove_file(&written.temporary);
-            Err((written.index, unavailable("write to")(error)))
-        }
-    }
+/// Removes what the disk did not confirm; its error is everybody's.
+fn give_up(written: &Written, error: &io::Error) -> QueueError {
+    let _ = fs::remove_file(&written.temporary); // the disk's own error is the one to report
+    unavailable("write to")(io::Error::new(error.kind(), error.to_string()))
 }
 
 /// Renames the files, and makes their names durable.
@@ -122,16 +105,10 @@ fn name_all(synced: Vec<Written>, dir: &std::path::Path) -> Vec<(usize, Result<(
     }
     if let Err(error) = durable::sync_dir(dir) {
         for (_, result) in named.iter_mut().filter(|(_, result)| result.is_ok()) {
-            *result = Err(unavailable("write to")(std::io::Error::new(error.kind(), error.to_string())));
+            *result = Err(unavailable("write to")(io::Error::new(error.kind(), error.to_string())));
         }
     }
     named
-}
-
-/// Keeps what goes on, and notes the errors of what does not.
-fn sort_out(steps: Vec<Step<Written>>, results: &mut [Result<()>]) -> Vec<Written> {
-    let keep = |step: Step<Written>| step.map_err(|(index, error)| results[index] = Err(error)).ok();
-    steps.into_iter().filter_map(keep).collect()
 }
 
 /// A thread's panic could quote the mail: nothing is said of it.
@@ -161,6 +138,14 @@ mod tests {
         assert_eq!(failed, [1]);
         let left = fs::read_dir(dir.path()).expect("folder").count();
         assert_eq!(left, 2, "the failed one's file is removed");
+    }
+
+    #[test]
+    fn what_the_disk_does_not_confirm_is_removed() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let one = written(dir.path(), 0);
+        let error = give_up(&one, &io::Error::from_raw_os_error(5));
+        assert!(matches!(error, QueueError::Unavailable(_)) && !one.temporary.exists(), "{error}");
     }
 
     #[test]
