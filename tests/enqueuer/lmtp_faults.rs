@@ -151,14 +151,14 @@ fn a_disk_that_cannot_sync_is_451_and_one_that_could_not_once_is_tried_again() {
     }
     // The first syncs are those of the folders that the service makes.
     let world = World::on_spool().furnished().with_service("");
-    let service = Service::start_by(&world, strace::inject_from("fsync", "error=EIO", 1), &[]);
+    let service = Service::start_by(&world, strace::inject_from("fsync,syncfs", "error=EIO", 1), &[]);
     let mut client = Client::connect(&world);
     client.begin("4XyZ", &["get@example.com", "win@example.com", "mac@example.com"]);
     let replies = client.data(b"x\n", 3);
     assert!(replies.iter().all(|reply| reply.starts_with("451 4.3.0 ") && reply.contains("cannot write to the spool")), "{replies:?}");
     assert!(world.spooled().is_empty() && fs::read_dir(world.spool.join("tmp")).unwrap().count() == 0);
     drop(service);
-    let _service = Service::start_by(&world, strace::inject("fsync", "error=EIO", 1), &[]);
+    let _service = Service::start_by(&world, strace::inject("fsync,syncfs", "error=EIO", 1), &[]);
     let mut client = Client::connect(&world);
     client.begin("4XyZ", &["get@example.com", "win@example.com", "mac@example.com"]);
     assert_eq!(client.data(b"x\n", 3), ["250 2.0.0 queued"; 3]);
