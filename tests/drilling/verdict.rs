@@ -16,8 +16,8 @@ use super::{
 /// Of so many requests one may end with a record in the place of a reply, which two tries whose end was not seen explain: no
 /// fault here lasts long, and what is uncertain has mostly arrived.
 const RECORDED_EVERY: usize = 100;
-/// In a small drill, where faults lie close together, more: one for so many faults.
-const RECORDED_EVERY_FAULTS: usize = 2;
+/// In a small drill, where faults lie close together and on a busy machine last longer, more: so many for each fault.
+const RECORDED_A_FAULT: usize = 2;
 /// States of a reply that none of the faults here may bring about.
 const NEVER: [&str; 3] = ["refused", "expired", "too_big"];
 /// Caps that are set and charged for each answer: its domain's, its network's, and the asked address's.
@@ -74,7 +74,7 @@ impl Table {
         let hits: u64 = calls.values().sum();
         let (in_effect, unknown_max) =
             (course.took_effect(|_| true), CLIENTS * course.took_effect(|trouble| matches!(trouble, Trouble::KillPostfix)));
-        let recorded_max = if findings.is_strict { 0 } else { (findings.requests / RECORDED_EVERY).max(arguments.faults / RECORDED_EVERY_FAULTS) };
+        let recorded_max = if findings.is_strict { 0 } else { (findings.requests / RECORDED_EVERY).max(arguments.faults * RECORDED_A_FAULT) };
         let queue_left = findings.left_in_postfix + findings.left_in_queue;
         let row = |name, value: String, is_good| Row { name, value, is_good };
         let rows = vec![
