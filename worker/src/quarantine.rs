@@ -60,6 +60,9 @@ const SIGTERM: i32 = 15;
 /// How long the process may work on its message, asked when it begins: what is sent by then says how long that may take.
 pub(crate) type TimeMax = Arc<dyn Fn() -> Duration + Send + Sync>;
 
+/// Who finds no place in the lane waits no longer than after so many tries: the lane takes one after the other.
+const PLACE_TRIES_MAX: u32 = 3;
+
 /// The lane.
 pub(crate) struct Quarantine {
     config: PathBuf,
@@ -126,7 +129,12 @@ impl Quarantine {
             true => end(Outcome::Parked(Park::ReceivedTooOften)),
             false => wait(Wait::Quarantine),
         };
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return once_more() };
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            // However often it was received before: there is a place soon.
+            let tries = Some(delivery.receive_count.min(PLACE_TRIES_MAX));
+            let (outcome, account) = once_more();
+            return (outcome, Account { tries, ..account });
+        };
         slot.exchange(place);
         let mut stop = self.stop.subscribe();
         let turn = tokio::select! {
