@@ -27,7 +27,6 @@ macro_rules! contract {
 }
 
 mod endpoint;
-mod fake;
 mod far;
 mod faults;
 mod queue;

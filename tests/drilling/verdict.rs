@@ -17,7 +17,7 @@ use super::{
 /// fault here lasts long, and what is uncertain has mostly arrived.
 const RECORDED_EVERY: usize = 100;
 /// In a small drill, where faults lie close together and on a busy machine last longer, more: so many for each fault.
-const RECORDED_A_FAULT: usize = 2;
+const RECORDED_A_FAULT: usize = 1;
 /// States of a reply that none of the faults here may bring about.
 const NEVER: [&str; 3] = ["refused", "expired", "too_big"];
 /// Caps that are set and charged for each answer: its domain's, its network's, and the asked address's.

@@ -58,7 +58,7 @@ fn twenty_random_terminations_under_load_lose_nothing_and_repeat_at_most_once() 
     }
     // What a killed worker had claimed waits until that claim has run out, perhaps twice; and all that it had in hand is worked
     // on one at a time, in a process each.
-    let deadline = std::time::Instant::now() + Duration::from_secs(420);
+    let deadline = std::time::Instant::now() + Duration::from_secs(180);
     while world.depth().0 > 0 && std::time::Instant::now() < deadline {
         std::thread::park_timeout(Duration::from_millis(200));
     }

@@ -4,22 +4,14 @@
 //! It runs on threads of its own, so that a test may block, and ends with its value. A connection that breaks is the
 //! client's affair.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    future::Future,
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
-    sync::Arc,
-};
+use std::{convert::Infallible, fmt, future::Future, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, header::HeaderMap, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream},
     runtime::Runtime,
 };
 
@@ -90,18 +82,7 @@ impl Server {
         Self { address, runtime: Some(runtime) }
     }
 
-    /// Listens at a unix socket.
-    ///
-    /// # Panics
-    /// If it cannot listen there.
-    pub(crate) fn start_unix<S: Service>(path: &Path, service: Arc<S>) -> Self {
-        let listener = std::os::unix::net::UnixListener::bind(path).unwrap_or_else(|error| panic!("cannot listen at {}: {error}", path.display()));
-        let runtime = runtime();
-        runtime.spawn(accept_unix(listener, service));
-        Self { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), runtime: Some(runtime) }
-    }
-
-    /// Where it listens, if not at a unix socket.
+    /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -130,16 +111,7 @@ async fn accept<S: Service>(listener: std::net::TcpListener, service: Arc<S>) {
     }
 }
 
-async fn accept_unix<S: Service>(listener: std::os::unix::net::UnixListener, service: Arc<S>) {
-    listener.set_nonblocking(true).expect("a socket");
-    let listener = UnixListener::from_std(listener).expect("a socket");
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(serve(stream, Arc::clone(&service)));
-    }
-}
-
-async fn serve<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin, service: Arc<S>) {
+async fn serve<S: Service>(stream: TcpStream, service: Arc<S>) {
     let handler = service_fn(move |request| handle(Arc::clone(&service), request));
     let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), handler);
     let _ = connection.await; // a client that goes away is its own affair

@@ -9,7 +9,6 @@ pub mod corpora;
 pub mod databases;
 pub mod dkim;
 pub mod dns;
-pub mod fake;
 pub mod faults;
 mod http;
 pub mod installation;

@@ -1,3 +1,5 @@
+//! The gatherer on a queue that holds every call until it is let through.
+
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Commands as Postfix writes them, and as nobody should.
+
 use super::*;
 
 fn parse(line: &str) -> Result<Command, Fault> {

@@ -1,3 +1,5 @@
+//! One session over a pair of sockets, with queue and store that do as they are told.
+
 use std::{
     sync::{Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
