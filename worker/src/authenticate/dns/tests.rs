@@ -91,10 +91,21 @@ fn resident_bytes() -> u64 {
     kilobytes.unwrap_or_default() << 10
 }
 
+/// Set for the process that this test starts to measure in: in its own, other tests take memory meanwhile.
+const BY_ITSELF: &str = "REPLYFLEET_TEST_BY_ITSELF";
+
 /// A hostile zone: each name has 64 KB of tiny records, which take about a megabyte when they are decoded.
 #[tokio::test]
 async fn a_zone_of_floods_fills_no_memory() {
     const NAMES: u64 = 100;
+    if std::env::var_os(BY_ITSELF).is_none() {
+        let test = ["--exact", "authenticate::dns::tests::a_zone_of_floods_fills_no_memory"];
+        let ended =
+            std::process::Command::new(std::env::current_exe().expect("a program")).args(test).env(BY_ITSELF, "1").output().expect("it starts");
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
     let dns = Server::start(4_600).dns(20_000, Duration::from_secs(30));
     let before = resident_bytes();
     for n in 0..NAMES {
@@ -105,7 +116,7 @@ async fn a_zone_of_floods_fills_no_memory() {
     let grown = resident_bytes().saturating_sub(before);
     assert_eq!(entries, NAMES);
     assert!(bytes < 8_000 * NAMES, "{bytes} bytes for {entries} entries");
-    // Other tests run in this process meanwhile. hickory's cache made it 100 MB and more.
+    // hickory's cache made it 100 MB and more.
     assert!(grown < 60 << 20, "the process has grown by {grown} bytes");
 }
 
