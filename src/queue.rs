@@ -65,6 +65,8 @@ pub struct Delivery {
     pub receipt: Receipt,
     /// How often the message was received, this time included.
     pub receive_count: u32,
+    /// Whether an operator brought it back from the dead letters.
+    pub is_replayed: bool,
 }
 
 impl std::fmt::Debug for Delivery {

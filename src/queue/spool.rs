@@ -228,7 +228,7 @@ impl Spool {
             claimed => claimed.map_err(unavailable("claim in"))?,
         };
         let wire = read_whole(file).map_err(unavailable("read from"))?;
-        Ok(Some(Delivery { wire: Bytes::from(wire), receive_count: held.receives, receipt: Receipt(held.name()) }))
+        Ok(Some(Delivery { wire: Bytes::from(wire), receive_count: held.receives, receipt: Receipt(held.name()), is_replayed: false }))
     }
 
     fn extend(&self, receipt: &Receipt) -> Result<()> {

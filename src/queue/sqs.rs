@@ -281,7 +281,7 @@ fn delivery(message: &Message) -> Delivery {
         .and_then(|attributes| attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount))
         .and_then(|count| count.parse().ok())
         .unwrap_or(1);
-    Delivery { wire: wire(message), receipt: Receipt(message.receipt_handle().unwrap_or_default().to_owned()), receive_count }
+    Delivery { wire: wire(message), receipt: Receipt(message.receipt_handle().unwrap_or_default().to_owned()), receive_count, is_replayed: false }
 }
 
 /// What travels in a message. What is not base64 is not ours: it travels on as it is, cannot be decoded, and is parked whole.

@@ -62,6 +62,11 @@ pub(crate) trait Respond: Send + Sync {
 
     /// The ways by which replies may leave now ([`crate::breaker::ways`]).
     fn ways(&self) -> Vec<Vec<SendMethod>>;
+
+    /// The address of ours that a mail to `rcpt_to` asks, without its tag, if the catalogue has that.
+    fn asked(&self, _rcpt_to: &str) -> Option<String> {
+        None
+    }
 }
 
 /// Reads an envelope.
@@ -196,6 +201,7 @@ impl Drain {
         mut is_hurried: watch::Receiver<bool>,
     ) {
         let start = Instant::now();
+        let in_hand = self.metrics.begin();
         // A panic in it would leave the message to its lease, and to the next who reads it.
         let (envelope, panicked) = match catch_unwind(AssertUnwindSafe(|| (self.decode)(&delivery.wire))) {
             Ok(Ok(envelope)) => (Some(envelope), None),
@@ -205,6 +211,9 @@ impl Drain {
             }
             Err(_) => (None, Some(Outcome::Parked(Park::Panicked))),
         };
+        if let (1, Some(envelope)) = (delivery.receive_count, &envelope) {
+            self.metrics.received(self.clock.now().since(envelope.facts.arrived));
+        }
         let mut account = Account::default();
         let outcome = if let Some(panicked) = panicked {
             panicked
@@ -235,7 +244,9 @@ impl Drain {
         let row = outcome.row(account.tries.unwrap_or(delivery.receive_count));
         let story = Story {
             facts: envelope.as_ref().map(|envelope| &envelope.facts),
+            asked: envelope.as_ref().and_then(|envelope| self.responder.asked(&envelope.facts.rcpt_to)),
             receive_count: delivery.receive_count,
+            is_replayed: delivery.is_replayed,
             account: &account,
             handling_time: start.elapsed(),
             now: self.clock.now(),
@@ -248,7 +259,7 @@ impl Drain {
         // An error means that the settler has gone: the lease runs out and the message comes again.
         let Slot { permit: slot, first } = slot;
         let _ = ended.send(Ended { delivery, settlement: row.settlement, claim, hold, slot }).await;
-        drop(first);
+        drop((first, in_hand));
     }
 }
 

@@ -1,17 +1,20 @@
-//! What is told of a message: one log line, one count, one line in the feed. Telling never fails the message.
+//! What is told of a message: one log line, its counts ([`figures`]), one line in the feed. Telling never fails the message.
 //!
 //! Every field is a number, a word from a closed list, or a keyed hash. The feed is for those in the same process who
 //! want to watch, as the demo does; one who does not read in time loses the oldest lines.
 
+pub mod figures;
+
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use replyfleet::{clock::UnixMillis, envelope::Facts};
 use tokio::sync::broadcast;
 
+use self::figures::Figures;
 use crate::{
     ledger::ReplyState,
     outcome::{Outcome, Row},
@@ -24,6 +27,10 @@ use crate::{
 const FEED_LINES_MAX: usize = 1_024;
 /// Characters of a request key that are logged: enough to tell requests apart.
 const KEY_CHARS: usize = 16;
+/// A message that is older when it is answered says nothing about how fast the fleet is now.
+const STALE_AFTER: Duration = Duration::from_secs(3_600);
+/// What stands for an address that the catalogue does not have: a sender could name as many as he likes.
+const OTHER_ADDRESS: &str = "other";
 
 /// How one message ended.
 #[derive(Clone, Debug)]
@@ -62,13 +69,45 @@ pub struct OpenBreaker {
 pub struct Metrics {
     breakers: Mutex<BTreeMap<&'static str, OpenBreaker>>,
     switched: Mutex<Switched>,
-    counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    tally: Mutex<Tally>,
     feed: broadcast::Sender<Ended>,
+}
+
+/// What is counted, and what is needed to add up the time that slots are taken.
+struct Tally {
+    figures: Figures,
+    in_hand: usize,
+    /// When `figures.busy` was last brought up to date.
+    at: Instant,
+}
+
+impl Tally {
+    fn catch_up(&mut self) {
+        let now = Instant::now();
+        self.figures.busy += now.saturating_duration_since(self.at) * u32::try_from(self.in_hand).unwrap_or(u32::MAX);
+        self.at = now;
+    }
+}
+
+/// A message is in hand for as long as this lives.
+pub(crate) struct InHand(Arc<Metrics>);
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let mut tally = self.0.tally();
+        tally.catch_up();
+        tally.in_hand -= 1;
+    }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { breakers: Mutex::default(), switched: Mutex::default(), counts: Mutex::default(), feed: broadcast::Sender::new(FEED_LINES_MAX) }
+        Self {
+            breakers: Mutex::default(),
+            switched: Mutex::default(),
+            tally: Mutex::new(Tally { figures: Figures::default(), in_hand: 0, at: Instant::now() }),
+            feed: broadcast::Sender::new(FEED_LINES_MAX),
+        }
     }
 }
 
@@ -76,8 +115,12 @@ impl Default for Metrics {
 pub struct Story<'a> {
     /// Its envelope, if it could be read.
     pub facts: Option<&'a Facts>,
+    /// The address of ours that it asked, without its tag, if the catalogue has that.
+    pub asked: Option<String>,
     /// How often it was received.
     pub receive_count: u32,
+    /// Whether an operator brought it back from the dead letters.
+    pub is_replayed: bool,
     /// What there is to tell of it besides.
     pub(crate) account: &'a Account,
     /// How long this worker had it.
@@ -87,6 +130,43 @@ pub struct Story<'a> {
 }
 
 impl Metrics {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        // Poisoned: sums are sums whatever panicked.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message takes a slot.
+    pub(crate) fn begin(self: &Arc<Self>) -> InHand {
+        let mut tally = self.tally();
+        tally.catch_up();
+        tally.in_hand += 1;
+        InHand(Arc::clone(self))
+    }
+
+    /// A message was received for the first time, and had waited so long.
+    pub(crate) fn received(&self, queue_wait: Duration) {
+        let mut tally = self.tally();
+        tally.figures.received += 1;
+        tally.figures.queue_wait.add(queue_wait);
+    }
+
+    /// A reply is put back for so long because of a rate.
+    pub(crate) fn sent_away(&self, away: Duration) {
+        self.tally().figures.send_wait.add(away);
+    }
+
+    /// Everything that was counted since the start, up to now.
+    pub fn figures(&self) -> Figures {
+        let mut tally = self.tally();
+        tally.catch_up();
+        tally.figures.clone()
+    }
+
+    /// Messages in hand now.
+    pub fn in_hand(&self) -> usize {
+        self.tally().in_hand
+    }
+
     /// A message ended.
     pub fn ended(&self, outcome: &Outcome, row: &Row, story: &Story<'_>) {
         let processing_time = story.facts.map(|facts| story.now.since(facts.arrived)).unwrap_or_default();
@@ -118,16 +198,45 @@ impl Metrics {
             tracing::Level::WARN => line!(tracing::Level::WARN),
             _ => line!(tracing::Level::INFO),
         }
-        // Poisoned: a map of counts is whole whatever panicked.
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry((row.word, row.why)).or_default() += 1;
+        self.count_end(outcome, row, story, processing_time);
         let ended = Ended { request_key: request_key.to_owned(), outcome: outcome.clone(), replies: states.clone(), processing_time };
         let _ = self.feed.send(ended); // an error means that nobody watches
+    }
+
+    fn count_end(&self, outcome: &Outcome, row: &Row, story: &Story<'_>, processing_time: Duration) {
+        let mut tally = self.tally();
+        let figures = &mut tally.figures;
+        *figures.ended.entry((row.word, row.why)).or_default() += 1;
+        figures.handling_time.add(story.handling_time);
+        if matches!(outcome, Outcome::Answered) {
+            let times = match story.is_replayed || processing_time > STALE_AFTER {
+                true => &mut figures.processing_time_stale,
+                false => &mut figures.processing_time,
+            };
+            times.add(processing_time);
+        }
+        if matches!(outcome, Outcome::Answered | Outcome::Unanswered | Outcome::Ignored(_)) {
+            let asked = story.asked.as_deref().unwrap_or(OTHER_ADDRESS);
+            match figures.requests.get_mut(asked) {
+                Some(count) => *count += 1,
+                None => drop(figures.requests.insert(asked.to_owned(), 1)),
+            }
+        }
     }
 
     /// A reply was tried; a failure is said aloud, with its class and code.
     pub fn tried(&self, request_key: &str, index: usize, method: &'static str, error: Option<&SendError>, send_time: Duration) {
         let request = request_key.get(..KEY_CHARS).unwrap_or_default();
         let send_time_ms = millis(send_time);
+        {
+            let mut tally = self.tally();
+            tally.figures.send_time.add(send_time);
+            match error {
+                None => *tally.figures.responses_sent.entry(method).or_default() += 1,
+                Some(SendError::Throttled(_)) => *tally.figures.throttled.entry(method).or_default() += 1,
+                Some(_) => {}
+            }
+        }
         match error {
             None => tracing::debug!(request, reply = index, method, send_time_ms, "a reply was accepted"),
             Some(error) => tracing::warn!(request, reply = index, method, send_time_ms, error = %error, "a reply was not accepted"),
@@ -165,11 +274,6 @@ impl Metrics {
     /// What is switched, as this worker last saw it.
     pub fn current_switches(&self) -> Switched {
         self.switched.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// How many messages ended so far, by outcome and why.
-    pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on, every message that ends.

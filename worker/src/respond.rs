@@ -170,6 +170,11 @@ impl Respond for Responder {
     fn ways(&self) -> Vec<Vec<SendMethod>> {
         ways(&self.catalogue.current(), &self.fallbacks)
     }
+
+    fn asked(&self, rcpt_to: &str) -> Option<String> {
+        let is_ours = !self.catalogue.current().responses_for(rcpt_to).is_empty();
+        Address::parse(rcpt_to).filter(|_| is_ours).map(|address| address.without_tag())
+    }
 }
 
 impl Responder {

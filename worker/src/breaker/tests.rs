@@ -240,7 +240,7 @@ impl TestQueue {
                 .map(|(index, message)| {
                     (message.receives, message.is_in_hand) = (message.receives + 1, true);
                     self.receives_max.fetch_max(message.receives as usize, Ordering::SeqCst);
-                    Delivery { wire: message.wire.clone(), receipt: receipt(index), receive_count: message.receives }
+                    Delivery { wire: message.wire.clone(), receipt: receipt(index), receive_count: message.receives, is_replayed: false }
                 })
                 .collect()
         })

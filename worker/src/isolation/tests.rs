@@ -47,7 +47,7 @@ async fn isolation(dir: &std::path::Path) -> (Isolation, Ledger) {
 async fn answered(isolation: &Isolation, request_key: String) -> Outcome {
     let (receipt, slots) = (Receipt::of_text("x"), Arc::new(Semaphore::new(1)));
     let hold = Arc::new(Leases::new(MINUTE)).hold(&receipt);
-    let delivery = Delivery { wire: Bytes::from_static(b"x"), receipt, receive_count: 1 };
+    let delivery = Delivery { wire: Bytes::from_static(b"x"), receipt, receive_count: 1, is_replayed: false };
     let envelope = Envelope { facts: Facts { request_key, ..Facts::default() }, mail: Mail::Inline(Bytes::from_static(b"x")) };
     let mut slot = Slot::new(slots.try_acquire_owned().expect("a slot"), None);
     isolation.answer(&Answers, &delivery, Some(&envelope), &hold, &mut Account::default(), &mut slot).await

@@ -34,7 +34,7 @@ impl Lane {
     async fn work(&self, receive_count: u32, lease: Duration) -> Outcome {
         let receipt = Receipt::of_text("x");
         let hold = Arc::new(Leases::new(lease)).hold(&receipt);
-        let delivery = Delivery { wire: Bytes::from_static(b"x"), receipt, receive_count };
+        let delivery = Delivery { wire: Bytes::from_static(b"x"), receipt, receive_count, is_replayed: false };
         let slots = Arc::new(Semaphore::new(1));
         let mut slot = Slot::new(Arc::clone(&slots).try_acquire_owned().expect("a slot"), None);
         self.quarantine.work(&delivery, &key(), &hold, &mut slot).await.0

@@ -246,6 +246,7 @@ impl Responder {
         self.pace.take(&lanes, due.turn, Instant::now()).map_err(|away| {
             // So long will it have waited then: what the queue's age is judged by.
             self.switches.received(self.clock.now().since(due.case.facts.arrived) + away);
+            self.metrics.sent_away(away);
             NotNow::Wait(Wait::Pace(away))
         })
     }
