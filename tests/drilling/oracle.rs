@@ -13,6 +13,7 @@ use replyfleet::{
     envelope::{Envelope, request_key},
     keyed::Secret,
 };
+use replyfleet_worker::ledger::AMBIGUOUS_TRIES_MAX;
 use sea_orm::{ConnectionTrait, Database, Statement};
 
 use super::{
@@ -75,8 +76,8 @@ pub(crate) struct Findings {
 /// What the ledger's tables say.
 struct Ledger {
     verdicts: HashMap<String, String>,
-    /// By request and number.
-    replies: HashMap<(String, usize), String>,
+    /// State and tries that may have sent a copy, by request and number.
+    replies: HashMap<(String, usize), (String, i32)>,
     /// What all counters of the caps have counted together.
     charges: u64,
 }
@@ -178,7 +179,12 @@ impl Judged<'_> {
         let mut class = Class::Answered;
         for (number, &copies) in self.copies.iter().enumerate() {
             *findings.copies.entry(copies).or_default() += 1;
-            let state = self.ledger.replies.get(&(key.to_owned(), number)).map_or("no row", String::as_str);
+            let row = self.ledger.replies.get(&(key.to_owned(), number));
+            let (state, ambiguous) = row.map_or(("no row", 0), |(state, ambiguous)| (state.as_str(), *ambiguous));
+            // Nothing here is refused or grows old, so only two tries whose end nobody knows give a reply up.
+            if state == "uncertain" && ambiguous != AMBIGUOUS_TRIES_MAX {
+                findings.faults.push(format!("{queue_id}: reply {number} is uncertain after {ambiguous} tries in doubt"));
+            }
             *findings.states.entry(state.to_owned()).or_default() += 1;
             let has_record = (TERMINAL.contains(&state) && state != "sent") || self.parked.contains(key);
             if copies == 0 && !has_record {
@@ -268,12 +274,13 @@ fn read_ledger(url: &str) -> Ledger {
         let rows = async |query: &str| database.query_all_raw(Statement::from_string(backend, query)).await.expect("the ledger's tables");
         let text = |row: &sea_orm::QueryResult, at: usize| row.try_get_by_index::<String>(at).expect("a text");
         let verdicts = rows("SELECT request_key, verdict FROM request").await;
-        let replies = rows("SELECT request_key, number, state FROM reply").await;
+        let replies = rows("SELECT request_key, number, state, ambiguous FROM reply").await;
         let slots = rows("SELECT slots FROM counter").await;
         let number = |row: &sea_orm::QueryResult| usize::try_from(row.try_get_by_index::<i32>(1).expect("a number")).unwrap();
+        let ambiguous = |row: &sea_orm::QueryResult| row.try_get_by_index::<i32>(3).expect("a number");
         Ledger {
             verdicts: verdicts.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
-            replies: replies.iter().map(|row| ((text(row, 0), number(row)), text(row, 2))).collect(),
+            replies: replies.iter().map(|row| ((text(row, 0), number(row)), (text(row, 2), ambiguous(row)))).collect(),
             charges: slots.iter().map(|row| answers(&text(row, 0))).sum(),
         }
     })
