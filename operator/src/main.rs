@@ -5,12 +5,14 @@
 
 mod answer;
 mod check;
+mod cloudwatch;
 mod demo;
 mod dns;
 mod explain;
 mod ledger;
 mod lists;
 mod manual;
+mod metrics;
 mod queue;
 mod status;
 mod switch;
@@ -61,6 +63,8 @@ enum Command {
     Forget(lists::ForgetArguments),
     /// Shows how full the queue is, and what is parked for which reason.
     Queue(queue::QueueArguments),
+    /// Hands the fleet's figures from CloudWatch to other programs.
+    Metrics(metrics::MetricsArguments),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -100,6 +104,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Suppress(list) => lists::run(ListKind::Suppress, &list, &Settings::load(&config)?).await,
         Command::Forget(forget) => lists::forget(&forget, &Settings::load(&config)?).await,
         Command::Queue(queue) => queue::run(&queue, &Settings::load(&config)?).await,
+        Command::Metrics(metrics) => metrics::run(&metrics, &config).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { dir } => manual::pages(&dir),
     }

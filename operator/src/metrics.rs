@@ -1,0 +1,136 @@
+//! `replyfleet metrics`: the fleet's figures from CloudWatch, for other programs. Where they lie is said here, once.
+
+mod mrtg;
+
+use std::{path::Path, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use replyfleet::settings::{AwsSettings, DEFAULT_PATH, Settings};
+
+use crate::cloudwatch::{Dimension, Metric, Statistic};
+
+/// The dimension that every metric of a fleet has.
+const GROUP: &str = "AutoScalingGroupName";
+/// Where the workers publish unless the settings say otherwise.
+const DEFAULT_NAMESPACE: &str = "replyfleet";
+/// Metrics of the fleet that count something that happened: what is asked of them is how many. Of all others, how much.
+const COUNTS: [&str; 5] = ["ended", "message_received", "request", "response_sent", "ses_throttled"];
+
+#[derive(Args)]
+pub(crate) struct MetricsArguments {
+    #[command(subcommand)]
+    command: MetricsCommand,
+}
+
+#[derive(Subcommand)]
+enum MetricsCommand {
+    /// Prints two metrics in MRTG's four lines: everything since the last time that this was asked, once.
+    Mrtg(mrtg::MrtgArguments),
+}
+
+/// Where a fleet's metrics lie.
+#[derive(Args, Clone)]
+pub(crate) struct FleetArguments {
+    /// The metrics' namespace, if it is not the fleet's own.
+    #[arg(long)]
+    namespace: Option<String>,
+    /// The fleet's Auto Scaling group: the dimension AutoScalingGroupName of its metrics.
+    #[arg(long)]
+    group: Option<String>,
+}
+
+/// Where a fleet's metrics lie, with what the settings know.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) namespace: String,
+    /// Whether the workers publish there.
+    is_own: bool,
+    group: Option<String>,
+}
+
+pub(crate) async fn run(arguments: &MetricsArguments, config: &Path) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        MetricsCommand::Mrtg(arguments) => mrtg::run(arguments, config).await,
+    }
+}
+
+/// The settings; `None` where there are none at the default place: a machine that only monitors needs none.
+fn settings(config: &Path) -> anyhow::Result<Option<Settings>> {
+    if config == Path::new(DEFAULT_PATH) && !config.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Settings::load(config)?))
+}
+
+/// The account.
+fn aws(settings: Option<&Settings>) -> AwsSettings {
+    settings.map(|settings| settings.aws.clone()).unwrap_or_default()
+}
+
+impl FleetArguments {
+    /// The place that these name, else the settings.
+    pub(crate) fn place(&self, _settings: Option<&Settings>) -> Place {
+        // The settings' metrics.namespace and metrics.auto_scaling_group come in here.
+        let (own, known_group) = (DEFAULT_NAMESPACE.to_owned(), None::<String>);
+        let namespace = self.namespace.clone().unwrap_or_else(|| own.clone());
+        let is_own = namespace == own;
+        let group = self.group.clone().or_else(|| known_group.filter(|_| is_own));
+        Place { namespace, is_own, group }
+    }
+}
+
+impl Place {
+    /// The metric of this name with these dimensions, and the group's own.
+    ///
+    /// # Errors
+    /// No group is known, and no dimension given: such a metric is never published.
+    pub(crate) fn metric(&self, name: &str, more: &[Dimension]) -> anyhow::Result<Metric> {
+        let mut dimensions = more.to_vec();
+        if let Some(group) = self.group.as_ref().filter(|_| !more.iter().any(|dimension| dimension.name == GROUP)) {
+            dimensions.push(Dimension { name: GROUP.into(), value: group.clone() });
+        }
+        anyhow::ensure!(!dimensions.is_empty(), "{name}: of which fleet? Say its Auto Scaling group with --group, or --dimension NAME=VALUE");
+        dimensions.sort_unstable();
+        Ok(Metric { namespace: self.namespace.clone(), name: name.to_owned(), dimensions })
+    }
+
+    /// What is asked of this metric by default.
+    ///
+    /// # Errors
+    /// It is none of the fleet's: only a person knows what its figures mean.
+    fn statistic(&self, name: &str) -> anyhow::Result<Statistic> {
+        anyhow::ensure!(
+            self.is_own,
+            "{name}: say with --statistic what to ask of a metric in {}: Sum of what counts, Average of what is measured",
+            self.namespace
+        );
+        Ok(if COUNTS.contains(&name) { Statistic::Sum } else { Statistic::Average })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(namespace: Option<&str>, group: Option<&str>) -> Place {
+        FleetArguments { namespace: namespace.map(Into::into), group: group.map(Into::into) }.place(None)
+    }
+
+    #[test]
+    fn the_group_is_a_dimension_of_every_metric_of_the_fleet() {
+        let more = ["Why=x".parse().unwrap()];
+        let metric = place(None, Some("fleet")).metric("ended", &more).unwrap();
+        let names: Vec<_> = metric.dimensions.iter().map(|dimension| format!("{}={}", dimension.name, dimension.value)).collect();
+        assert_eq!((metric.namespace.as_str(), names), ("replyfleet", vec!["AutoScalingGroupName=fleet".to_owned(), "Why=x".into()]));
+        let own = ["AutoScalingGroupName=other".parse().unwrap()];
+        assert_eq!(place(None, Some("fleet")).metric("ended", &own).unwrap().dimensions, own, "who says it means it");
+        assert!(place(None, None).metric("ended", &[]).unwrap_err().to_string().contains("--group"));
+    }
+
+    #[test]
+    fn counts_are_added_and_measures_averaged_unless_the_metric_is_anothers() {
+        let own = place(None, Some("fleet"));
+        assert_eq!((own.statistic("response_sent").unwrap(), own.statistic("busy_fraction").unwrap()), (Statistic::Sum, Statistic::Average));
+        assert!(place(Some("AWS/EC2"), None).statistic("NetworkIn").unwrap_err().to_string().contains("--statistic"));
+    }
+}
