@@ -17,8 +17,8 @@ use replyfleet::{
     settings::AwsSettings,
 };
 
-/// How long a whole read may take, with its pages and repetitions.
-const READ_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long a whole read may take, with its pages and repetitions, unless somebody says otherwise.
+pub(crate) const READ_TIMEOUT_S: u32 = 40;
 /// How often a page is asked for.
 const ATTEMPTS_MAX: u32 = 3;
 /// The pause before the second attempt; it doubles.
@@ -125,6 +125,7 @@ pub(crate) trait Figures {
 pub(crate) struct CloudWatch {
     client: Client,
     region: String,
+    timeout: Duration,
 }
 
 /// Why a page is not there.
@@ -135,14 +136,16 @@ enum NoPage {
 }
 
 impl CloudWatch {
+    /// A whole read may take `timeout_s`.
+    ///
     /// # Errors
     /// No region, or a file of trusted roots that cannot be used.
-    pub(crate) async fn open(settings: &AwsSettings) -> anyhow::Result<Self> {
+    pub(crate) async fn open(settings: &AwsSettings, timeout_s: u32) -> anyhow::Result<Self> {
         let aws = Aws::load(settings).await?;
         let Some(region) = aws.config().region().map(ToString::to_string) else {
             bail!("CloudWatch: in which region? Set aws.region in the settings, or AWS_REGION");
         };
-        Ok(Self { client: Client::new(aws.config()), region })
+        Ok(Self { client: Client::new(aws.config()), region, timeout: Duration::from_secs(timeout_s.into()) })
     }
 
     /// The region that is read.
@@ -223,8 +226,8 @@ impl Figures for CloudWatch {
             }
             Ok(lines)
         };
-        let read = tokio::time::timeout(READ_TIMEOUT, reading).await;
-        read.unwrap_or_else(|_| Err(anyhow!("CloudWatch gave no whole answer within {} s", READ_TIMEOUT.as_secs())))
+        let read = tokio::time::timeout(self.timeout, reading).await;
+        read.unwrap_or_else(|_| Err(anyhow!("CloudWatch gave no whole answer within {} s", self.timeout.as_secs())))
     }
 }
 

@@ -49,7 +49,7 @@ enum Command {
     Send(answer::SendArguments),
     /// Writes what a request to an address would get into a folder, a file for each reply.
     Preview(answer::PreviewArguments),
-    /// Shows what the fleet does: queue, workers, switches, and how requests ended.
+    /// Shows what the fleet does: queue, workers, switches, and how requests ended; or one worker, or the last hours.
     Status(status::StatusArguments),
     /// Shows or sets what is switched off: everything, attachments, an address, a provider.
     Switch(switch::SwitchArguments),
@@ -97,7 +97,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Explain(explain) => explain::run(&explain, &config).await,
         Command::Send(send) => answer::send(&send, &Settings::load(&config)?).await,
         Command::Preview(preview) => answer::preview(&preview, &Settings::load(&config)?).await,
-        Command::Status(status) => status::run(&status, &Settings::load(&config)?).await,
+        Command::Status(status) => status::run(&status, &config).await,
         Command::Switch(switch) => switch::run(&switch, &Settings::load(&config)?).await,
         Command::Block(list) => lists::run(ListKind::Block, &list, &Settings::load(&config)?).await,
         Command::Allow(list) => lists::run(ListKind::Allow, &list, &Settings::load(&config)?).await,

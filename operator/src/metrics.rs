@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: &MetricsArguments, config: &Path) -> anyhow::
 }
 
 /// The settings; `None` where there are none at the default place: a machine that only monitors needs none.
-fn settings(config: &Path) -> anyhow::Result<Option<Settings>> {
+pub(crate) fn settings(config: &Path) -> anyhow::Result<Option<Settings>> {
     if config == Path::new(DEFAULT_PATH) && !config.exists() {
         return Ok(None);
     }
@@ -63,11 +63,16 @@ fn settings(config: &Path) -> anyhow::Result<Option<Settings>> {
 }
 
 /// The account.
-fn aws(settings: Option<&Settings>) -> AwsSettings {
+pub(crate) fn aws(settings: Option<&Settings>) -> AwsSettings {
     settings.map(|settings| settings.aws.clone()).unwrap_or_default()
 }
 
 impl FleetArguments {
+    #[cfg(test)]
+    pub(crate) fn of(namespace: Option<&str>, group: Option<&str>) -> Self {
+        Self { namespace: namespace.map(Into::into), group: group.map(Into::into) }
+    }
+
     /// The place that these name, else the settings.
     pub(crate) fn place(&self, _settings: Option<&Settings>) -> Place {
         // The settings' metrics.namespace and metrics.auto_scaling_group come in here.
@@ -80,6 +85,11 @@ impl FleetArguments {
 }
 
 impl Place {
+    /// The group, or a blank.
+    pub(crate) fn group(&self) -> &str {
+        self.group.as_deref().unwrap_or_default()
+    }
+
     /// The metric of this name with these dimensions, and the group's own.
     ///
     /// # Errors
@@ -113,7 +123,7 @@ mod tests {
     use super::*;
 
     fn place(namespace: Option<&str>, group: Option<&str>) -> Place {
-        FleetArguments { namespace: namespace.map(Into::into), group: group.map(Into::into) }.place(None)
+        FleetArguments::of(namespace, group).place(None)
     }
 
     #[test]

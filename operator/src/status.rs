@@ -1,125 +1,96 @@
-//! `replyfleet status`: what the fleet does, from its queue and its database: how full the queue is, which workers live and
-//! whether they follow the switches, what is switched, how requests ended of late. Numbers and words, never a requester.
+//! `replyfleet status`: what goes on, from one of three sides: queue and database ([`ground`]), one worker by its own page
+//! ([`worker`]), the fleet's last hours by CloudWatch ([`fleet`]). Once, or again and again ([`watch`]). Numbers and words,
+//! never a requester.
 
-use std::{collections::BTreeMap, process::ExitCode};
+mod fetch;
+mod fleet;
+mod ground;
+mod hours;
+mod watch;
+mod worker;
+
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use clap::Args;
-use replyfleet::{clock::UnixMillis, ground::look, queue::Depth, settings::Settings};
-use replyfleet_worker::{
-    ledger::{Census, ListKind, WorkerRow},
-    switches::Switches,
-};
-use serde_json::json;
+use replyfleet::settings::Settings;
+use serde_json::Value;
 
-use crate::{
-    ledger,
-    table::{age, table, verdict},
-};
+use self::{fetch::PageUrl, fleet::FleetSource, ground::GroundSource};
+use crate::metrics::{FleetArguments, aws, settings};
+
+/// Where a worker's page is unless its settings say otherwise.
+const DEFAULT_PAGE: &str = "http://127.0.0.1:9125";
 
 #[derive(Args)]
 pub(crate) struct StatusArguments {
-    /// Prints JSON.
+    /// Prints JSON; with --watch, a line each time.
     #[arg(long)]
     json: bool,
+    /// One worker, as it sees itself: by its page, which only its own machine is shown [the page: http://127.0.0.1:9125].
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = DEFAULT_PAGE, conflicts_with = "fleet")]
+    worker: Option<PageUrl>,
+    /// The fleet's last hours, from CloudWatch.
+    #[arg(long)]
+    fleet: bool,
+    #[command(flatten)]
+    place: FleetArguments,
+    /// How many hours of the fleet.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=48))]
+    hours: u32,
+    /// Shows it again and again, in place on a terminal, until q or Ctrl-C; without a number every 2 s, the fleet every 60 s:
+    /// CloudWatch has no sooner news, and costs by the question.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "0", value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    watch: Option<u32>,
 }
 
-/// Everything that is shown.
-struct Status {
-    now: UnixMillis,
-    depth: Depth,
-    switches: Switches,
-    workers: Vec<WorkerRow>,
-    census: Census,
-    lists: Vec<(ListKind, u64)>,
+/// What is shown of one look.
+trait Page {
+    /// For people, in this many columns; `None` where nobody knows how many there are.
+    fn text(&self, width: Option<u16>) -> String;
+    /// For programs.
+    fn json(&self) -> Value;
 }
 
-pub(crate) async fn run(arguments: &StatusArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let (ground, ledger) = (look(settings, false).await?, ledger::join(settings).await?);
-    let now = UnixMillis::now();
-    let status = Status {
-        now,
-        depth: ground.queue.depth().await?,
-        switches: ledger.switches().await?,
-        workers: ledger.workers(now).await?,
-        census: ledger.census(now).await?,
-        lists: ledger.list_counts(now).await?,
+/// Where it is looked.
+enum Source {
+    Ground(Box<GroundSource>),
+    Worker(PageUrl),
+    Fleet(FleetSource),
+}
+
+impl Source {
+    async fn look(&self) -> anyhow::Result<Box<dyn Page>> {
+        Ok(match self {
+            Self::Ground(ground) => Box::new(ground.look().await?),
+            Self::Worker(url) => Box::new(worker::look(url).await?),
+            Self::Fleet(fleet) => Box::new(fleet.look().await?),
+        })
+    }
+
+    /// How long nothing new is to be expected.
+    fn pause(&self) -> Duration {
+        Duration::from_secs(if matches!(self, Self::Fleet(_)) { 60 } else { 2 })
+    }
+}
+
+pub(crate) async fn run(arguments: &StatusArguments, config: &Path) -> anyhow::Result<ExitCode> {
+    let source = match &arguments.worker {
+        Some(url) => Source::Worker(url.clone()),
+        None if arguments.fleet => {
+            let settings = settings(config)?;
+            Source::Fleet(FleetSource::open(&aws(settings.as_ref()), arguments.place.place(settings.as_ref()), arguments.hours).await?)
+        }
+        None => Source::Ground(Box::new(GroundSource::open(&Settings::load(config)?).await?)),
     };
+    if let Some(seconds) = arguments.watch {
+        let every = if seconds == 0 { source.pause() } else { Duration::from_secs(seconds.into()) };
+        return watch::run(&source, every, arguments.json).await;
+    }
+    let page = source.look().await?;
     if arguments.json {
-        status.print_json()
+        println!("{}", page.json());
     } else {
-        status.print()
+        print!("{}", page.text(watch::width()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-impl Status {
-    fn print(&self) {
-        let oldest = self.depth.oldest.map(|oldest| format!(", oldest {}", age(self.now.since(oldest).as_secs()))).unwrap_or_default();
-        println!("queue     {} waiting, {} delayed, {} in flight{oldest}", self.depth.visible, self.depth.delayed, self.depth.in_flight);
-        let switched: Vec<_> = self.switches.settings().map(|setting| format!("{} {}", setting.name(), setting.value())).collect();
-        println!("switches  {}", if switched.is_empty() { "all on".to_owned() } else { switched.join(", ") });
-        let lists: Vec<_> = self.lists.iter().map(|(kind, count)| format!("{} {count}", kind.word())).collect();
-        println!("lists     {}", lists.join(", "));
-        let follow = self.workers.iter().filter(|worker| self.follows(worker)).count();
-        let shedding = self.workers.iter().filter(|worker| worker.is_shedding).count();
-        println!("workers   {}, {follow} follow the switches, {shedding} give up attachments\n", self.workers.len());
-        if !self.workers.is_empty() {
-            let mut rows = table(&["worker", "runs for", "seen", "catalogue", "switches", "attachments"]);
-            for worker in &self.workers {
-                rows.add_row([
-                    worker.id.get(..8).unwrap_or(&worker.id).into(),
-                    age(self.now.since(worker.started).as_secs()).into(),
-                    format!("{} ago", age(self.now.since(worker.seen).as_secs())).into(),
-                    worker.catalogue.as_str().into(),
-                    verdict(self.follows(worker), if self.follows(worker) { "follows" } else { "not yet" }),
-                    verdict(!worker.is_shedding, if worker.is_shedding { "given up" } else { "as switched" }),
-                ]);
-            }
-            println!("{rows}\n");
-        }
-        let mut rows = table(&["requests in the ledger", "last hour", "last day"]);
-        tally(&mut rows, &self.census.hour.requests, &self.census.day.requests);
-        println!("{rows}\n");
-        let mut rows = table(&["their replies", "last hour", "last day"]);
-        tally(&mut rows, &self.census.hour.replies, &self.census.day.replies);
-        println!("{rows}");
-    }
-
-    fn print_json(&self) {
-        let workers: Vec<_> = self
-            .workers
-            .iter()
-            .map(|worker| {
-                json!({
-                    "id": worker.id,
-                    "age_s": self.now.since(worker.started).as_secs(),
-                    "seen_s": self.now.since(worker.seen).as_secs(),
-                    "catalogue": worker.catalogue,
-                    "follows": self.follows(worker),
-                    "is_shedding": worker.is_shedding,
-                })
-            })
-            .collect();
-        let switches: BTreeMap<_, _> = self.switches.settings().map(|setting| (setting.name(), setting.value())).collect();
-        let lists: BTreeMap<_, _> = self.lists.iter().map(|(kind, count)| (kind.word(), count)).collect();
-        let of = |tally: &replyfleet_worker::ledger::Tally| json!({ "requests": tally.requests, "replies": tally.replies });
-        let queue = json!({
-            "visible": self.depth.visible,
-            "delayed": self.depth.delayed,
-            "in_flight": self.depth.in_flight,
-            "oldest_s": self.depth.oldest.map(|oldest| self.now.since(oldest).as_secs()),
-        });
-        let census = json!({ "hour": of(&self.census.hour), "day": of(&self.census.day) });
-        println!("{}", json!({ "queue": queue, "switches": switches, "lists": lists, "workers": workers, "census": census }));
-    }
-
-    fn follows(&self, worker: &WorkerRow) -> bool {
-        worker.switches == self.switches.version
-    }
-}
-
-fn tally(rows: &mut comfy_table::Table, hour: &BTreeMap<&'static str, u64>, day: &BTreeMap<&'static str, u64>) {
-    for (word, of_day) in day {
-        rows.add_row([(*word).to_owned(), hour.get(word).copied().unwrap_or_default().to_string(), of_day.to_string()]);
-    }
 }

@@ -15,6 +15,15 @@ pub(crate) fn table(heads: &[&str]) -> Table {
     table
 }
 
+/// [`table`] in this many columns of the terminal; `None` for as many as it takes.
+pub(crate) fn table_for(width: Option<u16>, heads: &[&str]) -> Table {
+    let mut table = table(heads);
+    if let Some(width) = width {
+        table.set_width(width);
+    }
+    table
+}
+
 /// A cell that is good news or bad news.
 pub(crate) fn verdict(is_good: bool, text: &str) -> Cell {
     Cell::new(text).fg(if is_good { Color::Green } else { Color::Red })
@@ -28,6 +37,22 @@ pub(crate) fn age(seconds: u64) -> String {
         7_200..=172_799 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// A number of milliseconds as people say it.
+pub(crate) fn millis(value: f64) -> String {
+    match value {
+        ..999.5 => format!("{value:.0} ms"),
+        999.5..9_950.0 => format!("{:.1} s", value / 1_000.0),
+        9_950.0..119_500.0 => format!("{:.0} s", value / 1_000.0),
+        119_500.0..7_200_000.0 => format!("{:.0} min", value / 60_000.0),
+        _ => format!("{:.0} h", value / 3_600_000.0),
+    }
+}
+
+/// The time of day, UTC, of a second since 1970.
+pub(crate) fn time_of_day(second: u64) -> String {
+    format!("{:02}:{:02}", second / 3_600 % 24, second / 60 % 60)
 }
 
 /// A time as people type it: a number with s, m, h or d behind it.
@@ -66,6 +91,13 @@ mod tests {
         for text in ["", "12", "h", "-1h", "1w", "0s", "9999999999999999999d", "1 h", "1é"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn times_read_well_at_every_length() {
+        let said = [0.4, 999.0, 1_000.0, 9_940.0, 12_400.0, 119_400.0, 120_000.0, 7_200_000.0].map(millis);
+        assert_eq!(said, ["0 ms", "999 ms", "1.0 s", "9.9 s", "12 s", "119 s", "2 min", "2 h"]);
+        assert_eq!([time_of_day(0), time_of_day(1_790_000_100)], ["00:00", "14:15"]);
     }
 
     #[test]

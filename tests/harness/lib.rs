@@ -6,6 +6,8 @@
 
 pub mod arrivals;
 pub mod cloudwatch;
+pub mod cloudwatch_figures;
+pub mod cloudwatch_read;
 pub mod corpora;
 pub mod databases;
 pub mod dkim;

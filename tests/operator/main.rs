@@ -9,6 +9,8 @@ mod demo;
 mod dns;
 mod explain;
 mod lists;
+mod mrtg;
 mod queue;
+mod status;
 mod switches;
 mod upkeep;

@@ -26,7 +26,7 @@ use self::{
     tally::{Tally, parts, readings},
 };
 use super::{FleetArguments, aws, settings};
-use crate::cloudwatch::{CloudWatch, Dimension, Figures, Metric, Query, Statistic};
+use crate::cloudwatch::{CloudWatch, Dimension, Figures, Metric, Query, READ_TIMEOUT_S, Statistic};
 
 /// How long another run of the same target is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,6 +57,9 @@ pub(crate) struct MrtgArguments {
     /// Multiplies what is printed: MRTG draws integers, and a busy_fraction is none.
     #[arg(long, default_value_t = 1.0, value_parser = factor)]
     factor: f64,
+    /// The seconds that CloudWatch may take, all repetitions included.
+    #[arg(long, default_value_t = READ_TIMEOUT_S, value_parser = clap::value_parser!(u32).range(1..=600))]
+    timeout: u32,
     /// Where is kept what was told. Two graphs of the same two figures need a folder each.
     #[arg(long, default_value = "/var/lib/replyfleet/mrtg")]
     state_dir: PathBuf,
@@ -105,7 +108,7 @@ pub(crate) async fn run(arguments: &MrtgArguments, config: &Path) -> anyhow::Res
     let opened = async {
         let settings = settings(config)?;
         let target = Target::of(arguments, settings.as_ref())?;
-        Ok((target, CloudWatch::open(&aws(settings.as_ref())).await?))
+        Ok((target, CloudWatch::open(&aws(settings.as_ref()), arguments.timeout).await?))
     };
     let asked: anyhow::Result<()> = match opened.await {
         Ok((target, cloudwatch)) => {
