@@ -276,6 +276,8 @@ fn messages(result: &aws_sdk_cloudwatch::types::MetricDataResult) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
     use super::*;
 
     #[test]

@@ -120,6 +120,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
     use super::*;
 
     fn place(namespace: Option<&str>, group: Option<&str>) -> Place {

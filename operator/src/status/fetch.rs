@@ -76,6 +76,8 @@ async fn get(url: &PageUrl) -> anyhow::Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
     use super::*;
 
     #[test]

@@ -117,6 +117,8 @@ pub(super) fn course(name: &str, values: &[Option<f64>], width: Option<u16>, say
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
     use super::*;
 
     fn span() -> Span {

@@ -229,6 +229,8 @@ fn span(minute: &Minute, now_ms: u64) -> Span {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
     use super::*;
 
     const PAGE: &str = r#"{

@@ -306,7 +306,7 @@ proptest! {
         }
         let (mut now_s, mut tally) = (START_S + 900, Tally::first(START_S + 900, PERIOD_S));
         // Until all is shown and told, as MRTG goes on and on.
-        let rest = std::iter::repeat((290, true)).take(86_400 / 290 + 60);
+        let rest = std::iter::repeat_n((290, true), 86_400 / 290 + 60);
         for (pause_s, is_printed) in pauses.into_iter().chain(rest) {
             fake.go(now_s);
             let mut next = tally.clone();
