@@ -73,6 +73,11 @@ impl FleetArguments {
         Self { namespace: namespace.map(Into::into), group: group.map(Into::into) }
     }
 
+    /// Whether any of them was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.namespace.is_some() || self.group.is_some()
+    }
+
     /// The place that these name, else the settings.
     pub(crate) fn place(&self, _settings: Option<&Settings>) -> Place {
         // The settings' metrics.namespace and metrics.auto_scaling_group come in here.

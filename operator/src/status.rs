@@ -35,7 +35,7 @@ pub(crate) struct StatusArguments {
     #[command(flatten)]
     place: FleetArguments,
     /// How many hours of the fleet.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=48))]
+    #[arg(long, default_value_t = 3, requires = "fleet", value_parser = clap::value_parser!(u32).range(1..=48))]
     hours: u32,
     /// Shows it again and again, in place on a terminal, until q or Ctrl-C; without a number every 2 s, the fleet every 60 s:
     /// CloudWatch has no sooner news, and costs by the question.
@@ -74,6 +74,7 @@ impl Source {
 }
 
 pub(crate) async fn run(arguments: &StatusArguments, config: &Path) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(arguments.fleet || !arguments.place.is_given(), "--group and --namespace say where a fleet's figures are: they go with --fleet");
     let source = match &arguments.worker {
         Some(url) => Source::Worker(url.clone()),
         None if arguments.fleet => {

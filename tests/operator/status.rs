@@ -177,6 +177,8 @@ async fn the_fleet_is_shown_by_what_its_workers_published() {
     assert_eq!((&json["workers"], &json["depth"], &json["open_breakers"]), (&3.0.into(), &17.0.into(), &serde_json::json!([])));
     let (status, text) = world.run(&["status", "--fleet", "--group", "no-such-fleet"]);
     assert!(status == Some(1) && text.contains("knows nothing of a fleet no-such-fleet"), "{text}");
+    let (status, text) = world.run(&["status", "--group", "status-fleet"]);
+    assert!(status == Some(1) && text.contains("they go with --fleet"), "{text}");
     let (status, text) = world.run(&["status", "--fleet"]);
     assert!(status == Some(1) && text.contains("--group"), "{text}");
 }

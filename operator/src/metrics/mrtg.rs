@@ -105,22 +105,15 @@ struct Target {
 
 pub(crate) async fn run(arguments: &MrtgArguments, config: &Path) -> anyhow::Result<ExitCode> {
     let name = format!("{} and {}", arguments.incoming.name, arguments.outgoing.name);
-    let opened = async {
+    let asked = async {
         let settings = settings(config)?;
         let target = Target::of(arguments, settings.as_ref())?;
-        Ok((target, CloudWatch::open(&aws(settings.as_ref()), arguments.timeout).await?))
+        let cloudwatch = CloudWatch::open(&aws(settings.as_ref()), arguments.timeout).await?;
+        let words = format!("{}-{}", arguments.incoming.name, arguments.outgoing.name);
+        let file = StateFile::open(&arguments.state_dir, &words, target.identity(cloudwatch.region()), PATIENCE).await?;
+        ask(&target, &file, &cloudwatch, &SystemClock, &name, &mut io::stdout()).await
     };
-    let asked: anyhow::Result<()> = match opened.await {
-        Ok((target, cloudwatch)) => {
-            let what = target.identity(cloudwatch.region());
-            let words = format!("{}-{}", arguments.incoming.name, arguments.outgoing.name);
-            match StateFile::open(&arguments.state_dir, &words, what, PATIENCE).await {
-                Ok(file) => ask(&target, &file, &cloudwatch, &SystemClock, &name, &mut io::stdout()).await,
-                Err(error) => Err(error),
-            }
-        }
-        Err(error) => Err(error),
-    };
+    let asked = asked.await;
     if asked.is_err() {
         // The reason follows on standard error, whether or not anybody reads this.
         let _ = print(&mut io::stdout(), [None, None], &name);
