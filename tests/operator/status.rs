@@ -5,6 +5,10 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -133,6 +137,19 @@ fn on_a_terminal_it_draws_in_place_until_q() {
     let shown = terminal.ended();
     assert!(!shown.contains("\u{1b}[38;") && !shown.contains("\u{1b}[2J"), "no colour with NO_COLOR, and no blank moment: {shown:?}");
     assert!(shown.contains("\u{1b}[1;1H") || shown.contains("\u{1b}[H"), "in place: {shown:?}");
+}
+
+#[test]
+fn a_worker_that_goes_away_leaves_its_last_page_with_a_word_about_that() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let url = web::serve(move |_| if asked.fetch_add(1, Ordering::Relaxed) == 0 { web::Answer::new(200, PAGE) } else { web::Answer::new(503, "") });
+    let mut terminal = Terminal::start(&url, 80);
+    terminal.shows("not up to date: http://127.0.0.1:");
+    let shown = terminal.read("typescript");
+    let (_, after) = shown.split_once("not up to date").unwrap();
+    wait_for("the page below it", DEADLINE, || (after.contains("900 ms") || terminal.read("typescript").matches("900 ms").count() > 1).then_some(()));
+    terminal.child.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+    terminal.ended();
 }
 
 #[test]

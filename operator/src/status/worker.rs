@@ -131,7 +131,7 @@ impl WorkerPage {
     fn read(bytes: &[u8]) -> anyhow::Result<Self> {
         let raw: Value = serde_json::from_slice(bytes).context("the page is no JSON: is it a worker's?")?;
         ensure!(raw.is_object(), "the page is not a worker's status, or one of another version");
-        let told = Told::deserialize(&raw).context("the page is not a worker's status, or one of another version")?;
+        let told = Told::deserialize(plain(raw.clone())).context("the page is not a worker's status, or one of another version")?;
         Ok(Self { raw, told })
     }
 
@@ -211,6 +211,17 @@ impl Page for WorkerPage {
     }
 }
 
+/// Without control characters, which a terminal would obey.
+fn plain(value: Value) -> Value {
+    let safe = |text: String| text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
+    match value {
+        Value::String(text) => Value::String(safe(text)),
+        Value::Array(values) => values.into_iter().map(plain).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, plain(value))).collect(),
+        other => other,
+    }
+}
+
 fn span(minute: &Minute, now_ms: u64) -> Span {
     let times = minute.processing_time.as_ref();
     Span {
@@ -272,6 +283,13 @@ mod tests {
             assert!(words.contains(&row), "{row}\n{text}");
         }
         assert_eq!(page.json()["new_in_a_later_version"], 1, "programs get all of it");
+    }
+
+    #[test]
+    fn a_page_cannot_give_the_terminal_orders() {
+        let page = WorkerPage::read(br#"{"errors": [{"at_ms": 0, "text": "a\u001b[2Jb\u009b1mc\nd"}]}"#).unwrap();
+        assert!(page.text(None).contains("a\u{fffd}[2Jb\u{fffd}1mc\u{fffd}d\n"), "{}", page.text(None));
+        assert_eq!(page.json()["errors"][0]["text"], "a\u{1b}[2Jb\u{9b}1mc\nd", "programs read what was said");
     }
 
     #[test]
