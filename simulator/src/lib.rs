@@ -5,6 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
+mod arrivals;
+mod event_queue;
+mod group;
 pub mod histogram;
 pub mod math;
 pub mod plan;
@@ -13,3 +17,12 @@ pub mod run;
 pub mod scaling;
 pub mod template;
 pub mod traffic;
+mod limiter;
+mod mail_queue;
+mod metric;
+mod pipe;
+pub mod plan;
+mod random;
+pub mod run;
+pub mod scaling;
+mod worker;
