@@ -14,6 +14,7 @@ mod lists;
 mod manual;
 mod metrics;
 mod queue;
+mod simulate;
 mod status;
 mod switch;
 mod table;
@@ -65,6 +66,8 @@ enum Command {
     Queue(queue::QueueArguments),
     /// Hands the fleet's figures from CloudWatch to other programs.
     Metrics(metrics::MetricsArguments),
+    /// Simulates a surge under the deployed scaling policy, and shows what becomes of mail, waits and machines.
+    Simulate(Box<simulate::SimulateArguments>),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -105,6 +108,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Forget(forget) => lists::forget(&forget, &Settings::load(&config)?).await,
         Command::Queue(queue) => queue::run(&queue, &Settings::load(&config)?).await,
         Command::Metrics(metrics) => metrics::run(&metrics, &config).await,
+        Command::Simulate(simulate) => simulate::run(&simulate),
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { dir } => manual::pages(&dir),
     }
