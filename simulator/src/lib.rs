@@ -5,4 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod histogram;
+pub mod plan;
+pub mod run;
 pub mod scaling;
