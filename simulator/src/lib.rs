@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod histogram;
+pub mod math;
 pub mod plan;
 pub mod run;
 pub mod scaling;
+pub mod traffic;
