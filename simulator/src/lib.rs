@@ -10,4 +10,5 @@ pub mod math;
 pub mod plan;
 pub mod run;
 pub mod scaling;
+pub mod template;
 pub mod traffic;
