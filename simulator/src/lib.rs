@@ -8,6 +8,7 @@
 pub mod histogram;
 pub mod math;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod scaling;
 pub mod template;
