@@ -5,7 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
+mod arrivals;
+mod event_queue;
+mod group;
 pub mod histogram;
+mod limiter;
+mod mail_queue;
+mod metric;
+mod pipe;
 pub mod plan;
+mod random;
 pub mod run;
 pub mod scaling;
+mod worker;
