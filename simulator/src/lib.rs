@@ -5,11 +5,23 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
+mod arrivals;
+mod event_queue;
+mod group;
 pub mod histogram;
+mod limiter;
+mod mail_queue;
 pub mod math;
+mod metric;
+mod pipe;
 pub mod plan;
+mod random;
+mod recorder;
 pub mod report;
 pub mod run;
 pub mod scaling;
+pub mod simulation;
 pub mod template;
 pub mod traffic;
+mod worker;
