@@ -12,6 +12,7 @@ mod ledger;
 mod lists;
 mod manual;
 mod queue;
+mod simulate;
 mod status;
 mod switch;
 mod table;
@@ -61,6 +62,8 @@ enum Command {
     Forget(lists::ForgetArguments),
     /// Shows how full the queue is, and what is parked for which reason.
     Queue(queue::QueueArguments),
+    /// Simulates a surge under the deployed scaling policy, and shows what becomes of mail, waits and machines.
+    Simulate(Box<simulate::SimulateArguments>),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -100,6 +103,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Suppress(list) => lists::run(ListKind::Suppress, &list, &Settings::load(&config)?).await,
         Command::Forget(forget) => lists::forget(&forget, &Settings::load(&config)?).await,
         Command::Queue(queue) => queue::run(&queue, &Settings::load(&config)?).await,
+        Command::Simulate(simulate) => simulate::run(&simulate),
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { dir } => manual::pages(&dir),
     }

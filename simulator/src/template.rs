@@ -77,6 +77,11 @@ impl Template {
         }
     }
 
+    /// Whether there is a parameter of this name.
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.root.get("Parameters").is_some_and(|all| all.get(name).is_some())
+    }
+
     /// What is made with `given` parameters (the others have their defaults), as far as it scales the group that policies scale.
     ///
     /// # Errors
