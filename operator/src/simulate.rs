@@ -260,7 +260,7 @@ fn report(arguments: &SimulateArguments, plans: &[(String, Plan)], runs: Vec<Run
         facts.push(("parameters", values.join(" ")));
     }
     for fault in &arguments.faults {
-        facts.push(("breaks", fault::words(fault)));
+        facts.push(("fault:", fault::words(fault)));
     }
     let cases = plans.iter().zip(runs).map(|((name, _), run)| Case { name: name.clone(), run }).collect();
     Report {

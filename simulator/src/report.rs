@@ -85,7 +85,7 @@ impl Report {
 
     /// The picture, as a file of its own.
     pub fn svg(&self) -> String {
-        picture::svg(self)
+        picture::svg(self, true)
     }
 
     /// The picture with the table, as one page without outside resources.
@@ -99,11 +99,11 @@ impl Report {
         let facts: String = self.facts.iter().map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>\n", escape(name), escape(value))).collect();
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>{PAGE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{svg}\
-             <h2>Figures</h2>\n<div class=\"wide\" role=\"region\" aria-label=\"Figures\" tabindex=\"0\">\n<table>\n<thead><tr><td></td>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>{PAGE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n\
+             <div class=\"wide\" role=\"region\" aria-label=\"Picture\" tabindex=\"0\">\n{svg}</div>\n<h2>Figures</h2>\n<div class=\"wide\" role=\"region\" aria-label=\"Figures\" tabindex=\"0\">\n<table>\n<thead><tr><td></td>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
              </table>\n</div>\n<h2>To make it again</h2>\n<dl>\n{facts}</dl>\n</main>\n</body>\n</html>\n",
             title = escape(&self.title),
-            svg = picture::svg(self),
+            svg = picture::svg(self, false),
         )
     }
 }
@@ -115,7 +115,7 @@ const PAGE: &str = "
 body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.45 system-ui, sans-serif; }
 main { max-width: 76rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; } .wide svg { min-width: 44rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .9rem .2rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th[scope=row] { text-align: left; font-weight: normal; }

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod deployed;
+mod picture;
+mod program;
 
 use std::{collections::BTreeMap, process::Command};
 

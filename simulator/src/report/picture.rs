@@ -24,8 +24,12 @@ const PANEL_HEIGHT: f64 = 128.0;
 const PANEL_STEP: f64 = PANEL_HEIGHT + 54.0;
 /// Above the first panel: title, facts, the column's head.
 const TOP: f64 = 148.0;
+/// Of it, the title's.
+const TITLE_HEIGHT: f64 = 34.0;
 /// Under the last panel: the time's numbers and name.
 const BOTTOM: f64 = 58.0;
+/// Rows of words for the lines through the panels; with more the words would hide what they mark.
+const MARK_ROWS: usize = 3;
 /// Marks nearer to each other than this share their label's place: only the first has one.
 const LABEL_WIDTH: f64 = 46.0;
 
@@ -53,22 +57,29 @@ const STYLE: &str = "
 .surge .mark { stroke: var(--mark); stroke-width: 1.4; stroke-dasharray: 7 3 2 3; fill: none; }
 .surge .sign { fill: var(--mark); }
 .surge .sign-text { fill: var(--mark); font-size: 11.5px; }
+.surge .limit-text { fill: var(--faint); font-size: 11.5px; }
+.surge .sign-text, .surge .limit-text { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; }
 ";
 
-/// The whole picture.
-pub(super) fn svg(report: &Report) -> String {
+/// The whole picture; without its title in a page that has one.
+pub(super) fn svg(report: &Report, has_title: bool) -> String {
     let panels = panels(&report.cases);
     let columns = report.cases.len().max(1) as f64;
     let (width, height) = (COLUMN * columns + 6.0, TOP + PANEL_STEP * panels.len() as f64 - 54.0 + BOTTOM);
     let description: Vec<String> = report.cases.iter().map(|case| format!("{}: {}", case.name, summary(case).join(", "))).collect();
+    // In a page the title is the page's own, and the picture begins under it.
+    let start = if has_title { 0.0 } else { TITLE_HEIGHT };
+    let title = escape(&report.title);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"surge\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"100%\" style=\"max-width:{width:.0}px\" role=\"img\" \
-         aria-labelledby=\"surge-title surge-desc\">\n<title id=\"surge-title\">{}</title>\n<desc id=\"surge-desc\">{}.</desc>\n<style>{STYLE}</style>\n\
-         <rect class=\"paper\" width=\"{width:.0}\" height=\"{height:.0}\"/>\n<text class=\"title\" x=\"10\" y=\"28\">{}</text>\n",
-        escape(&report.title),
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"surge\" viewBox=\"0 {start} {width:.0} {:.0}\" width=\"100%\" style=\"max-width:{width:.0}px\" role=\"img\" \
+         aria-labelledby=\"surge-title surge-desc\">\n<title id=\"surge-title\">{title}</title>\n<desc id=\"surge-desc\">{}.</desc>\n<style>{STYLE}</style>\n\
+         <rect class=\"paper\" width=\"{width:.0}\" height=\"{height:.0}\"/>\n",
+        height - start,
         escape(&description.join(". ")),
-        escape(&report.title),
     );
+    if has_title {
+        let _ = writeln!(svg, "<text class=\"title\" x=\"10\" y=\"28\">{title}</text>");
+    }
     let facts: Vec<String> = report.facts.iter().map(|(name, value)| format!("{name} {value}")).collect();
     for (index, line) in lines(&facts, (width / 6.6) as usize).into_iter().take(2).enumerate() {
         let _ = writeln!(svg, "<text class=\"faint\" x=\"10\" y=\"{}\">{}</text>", 50 + 17 * index, escape(&line));
@@ -104,13 +115,10 @@ fn column(svg: &mut String, report: &Report, case: &Case, panels: &[Panel], left
         let top = TOP + PANEL_STEP * index as f64;
         panel.draw(svg, case, &time, top);
         for at in &time.ticks {
-            let x = time.at(*at);
-            let _ = writeln!(
-                svg,
-                "<text class=\"faint\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                top + PANEL_HEIGHT + 16.0,
-                clock(*at as u64)
-            );
+            // The first stands beside the upright axis's 0.
+            let (x, anchor) = (time.at(*at), if *at == 0.0 { "start" } else { "middle" });
+            let y = top + PANEL_HEIGHT + 16.0;
+            let _ = writeln!(svg, "<text class=\"faint\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", clock(*at as u64));
         }
     }
     let bottom = TOP + PANEL_STEP * (panels.len() - 1) as f64 + PANEL_HEIGHT;
@@ -120,35 +128,30 @@ fn column(svg: &mut String, report: &Report, case: &Case, panels: &[Panel], left
         left + PANEL_WIDTH / 2.0,
         bottom + 36.0
     );
-    marks(svg, report, case, &time, bottom);
+    marks(svg, report, case, panels.len(), &time);
     svg.push_str("</g>\n");
 }
 
-/// The surge's begin and the faults, through all panels.
-fn marks(svg: &mut String, report: &Report, case: &Case, time: &Axis, bottom: f64) {
+/// The surge's begin and the faults, in all panels; their words in the first.
+fn marks(svg: &mut String, report: &Report, case: &Case, panels: usize, time: &Axis) {
     let faults = case.run.events.iter().filter(|event| event.kind == EventKind::Fault).map(|event| (event.at_ms, event.text.as_str()));
     let mut marks: Vec<(u64, &str)> = report.surge_at_ms.map(|at| (at, "surge begins")).into_iter().chain(faults).collect();
     marks.sort_by_key(|mark| mark.0);
-    let mut free = 0.0;
+    // From where each row of words is free.
+    let mut free = [0.0; MARK_ROWS];
     for (at, text) in marks {
         let x = time.at(at as f64);
-        // Over the first panel's right end, a label is written to the left.
-        let length = text.chars().count() as f64 * 6.4;
+        let path: String = (0..panels).map(|panel| TOP + PANEL_STEP * panel as f64).map(|top| format!("M{x:.1} {top:.1}v{PANEL_HEIGHT}")).collect();
+        let _ = writeln!(svg, "<path class=\"mark\" d=\"{path}\"><title>{} {}</title></path>", clock(at), escape(text));
+        // Near the right end the words stand to the left of their line.
+        let length = text.chars().count() as f64 * 6.6;
         let is_late = x + length > time.to;
-        let begin = if is_late { x - length } else { x };
-        let _ = writeln!(svg, "<path class=\"mark\" d=\"M{x:.1} {:.1}V{bottom:.1}\"><title>{} {}</title></path>", TOP, clock(at), escape(text));
-        if begin >= free {
-            let anchor = if is_late { "end" } else { "start" };
-            let nudge = if is_late { -4.0 } else { 4.0 };
-            let _ = writeln!(
-                svg,
-                "<text class=\"sign-text\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-                x + nudge,
-                TOP + 12.0,
-                escape(text)
-            );
-            free = begin + length + 8.0;
-        }
+        let begin = if is_late { x - length - 4.0 } else { x + 4.0 };
+        let Some(row) = free.iter().position(|free| *free <= begin) else { continue };
+        free[row] = begin + length + 8.0;
+        let (anchor, x) = if is_late { ("end", x - 4.0) } else { ("start", x + 4.0) };
+        let y = TOP + 13.0 + 14.0 * row as f64;
+        let _ = writeln!(svg, "<text class=\"sign-text\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escape(text));
     }
 }
 

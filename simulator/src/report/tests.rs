@@ -46,7 +46,8 @@ fn times_counts_and_shares_read_well() {
     for (ms, text) in [
         (0, "0 ms"),
         (999, "999 ms"),
-        (1_000, "1.0 s"),
+        (1_000, "1 s"),
+        (1_040, "1.0 s"),
         (41_249, "41.2 s"),
         (119_949, "119.9 s"),
         (119_950, "2 min 00 s"),
@@ -98,7 +99,7 @@ fn the_picture_says_everything_in_words() {
         "Twenty times &amp; more",
         "seed 7 · boot 90 s",
         "recommended",
-        "wait p99 45.0 s · peak backlog 49,500",
+        "wait p99 45 s · peak backlog 49,500",
         "mails a second",
         "seconds (log scale)",
         "arrives",

@@ -69,7 +69,7 @@ pub(super) fn panels(cases: &[Case]) -> Vec<Panel> {
             question: Question::Machines,
             name: "Machines",
             unit: "machines",
-            legend: &[("one", "in service"), ("two", "booting, on top"), ("sign", "▲ scaled up ▽ down")],
+            legend: &[("one", "in service"), ("two", "booting, on top"), ("sign", "▲ scaled up ▼ down")],
             peak: peak(|bin| bin.in_service + bin.pending) * 1.15,
         },
         Panel {
@@ -149,15 +149,15 @@ impl Panel {
                 actions(svg, case, time, top);
             }
             Question::Wait => {
-                for (limit, name) in [(10.0, "10 s: scale up"), (60.0, "60 s: promised")] {
+                for (limit, name) in [(10.0, "10 s"), (60.0, "60 s")] {
                     let y = axis.at(limit);
                     let _ = writeln!(
                         svg,
-                        "<path class=\"limit\" d=\"M{:.1} {y:.1}H{:.1}\"/><text class=\"faint\" font-size=\"11\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
+                        "<path class=\"limit\" d=\"M{:.1} {y:.1}H{:.1}\"/><text class=\"limit-text\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
                         time.from,
                         time.to,
                         time.to - 3.0,
-                        y - 3.0
+                        y + 12.0
                     );
                 }
                 line(svg, "one", &bins, time, |bin| bin.p50.map(|seconds| axis.at(seconds)));
@@ -180,8 +180,9 @@ impl Panel {
         // From the right, so that the lines' names stand under each other in all panels.
         let mut x = left + PANEL_WIDTH;
         for (style, words) in self.legend.iter().rev() {
-            let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{words}</text>");
-            x -= words.chars().count() as f64 * 6.8 + 8.0;
+            let class = if *style == "sign" { "sign-text" } else { "legend" };
+            let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{words}</text>");
+            x -= words.chars().count() as f64 * 7.4 + 6.0;
             if *style != "sign" {
                 let _ = writeln!(svg, "<path class=\"{style}\" d=\"M{:.1} {:.1}H{x:.1}\"/>", x - 26.0, y - 4.0);
                 x -= 40.0;
