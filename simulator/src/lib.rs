@@ -22,6 +22,7 @@ pub mod report;
 pub mod run;
 pub mod scaling;
 pub mod simulation;
+pub mod stories;
 pub mod template;
 pub mod traffic;
 mod worker;

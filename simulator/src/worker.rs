@@ -62,8 +62,7 @@ pub(crate) struct Worker {
     pub(crate) tally: Tally,
     /// Its metrics come so much later than the fleet's first, in milliseconds.
     pub(crate) publish_jitter_ms: u64,
-    /// Slot and CPU use when it last published, when the host's metrics were taken, and at the last point of the series.
-    pub(crate) published: Use,
+    /// Slot and CPU use when the host's metrics were last taken, and at the last point of the series.
     pub(crate) hosted: Use,
     pub(crate) pointed: Use,
 }
@@ -97,7 +96,6 @@ impl Worker {
             accepted: VecDeque::new(),
             tally: Tally::default(),
             publish_jitter_ms,
-            published: start,
             hosted: start,
             pointed: start,
         }

@@ -25,13 +25,15 @@ const TRACK_HIGH: u32 = 3;
 const TRACK_LOW: u32 = 15;
 const TRACK_LOW_SHARE: f64 = 0.9;
 
+/// A policy that an alarm calls: its name, itself, and the number that its steps are relative to (for target tracking, the target).
+type Called<'a> = (&'a str, &'a Policy, f64);
+
 /// An alarm that is looked at.
 struct Watched<'a> {
     name: String,
     alarm: Alarm,
     expression: Option<Expression>,
-    /// The policies that it calls, with the number that steps are relative to (for target tracking, the target).
-    policies: Vec<(&'a str, &'a Policy, f64)>,
+    policies: Vec<Called<'a>>,
     first_look_ms: u64,
     watch: Watch,
 }
@@ -39,13 +41,14 @@ struct Watched<'a> {
 /// All alarms, and the calls of this millisecond.
 pub(super) struct Control<'a> {
     watched: Vec<Watched<'a>>,
+    /// Alarm, policy, and the newest data point.
     calls: Vec<(u32, usize, f64)>,
 }
 
 impl<'a> Control<'a> {
     pub(super) fn new(plan: &'a Plan, random: &mut Random) -> Control<'a> {
         let policies = &plan.scaling.policies;
-        let mut alarms: Vec<(String, Alarm, Vec<(&'a str, &'a Policy, f64)>)> = Vec::new();
+        let mut alarms: Vec<(String, Alarm, Vec<Called<'a>>)> = Vec::new();
         for (name, alarm) in &plan.scaling.alarms {
             let called = alarm.actions.iter().filter_map(|action| policies.get_key_value(action));
             let called = called.map(|(name, policy)| (name.as_str(), policy, alarm.threshold)).collect();
@@ -216,15 +219,13 @@ impl World<'_> {
         self.events.plan(now_ms + every_ms, Event::Publish);
     }
 
-    /// A worker publishes, in the bin of the period that ends now.
+    /// A worker publishes, in the bin of the period that ends now; each minute how busy it was, and the host's metrics.
     pub(super) fn publish_of(&mut self, number: u32) {
         let (now_ms, plan) = (self.now_ms, self.plan);
         let metrics = &plan.metrics;
         let worker = &mut self.workers[number as usize];
         let tally = std::mem::take(&mut worker.tally);
         let used = worker.used(now_ms);
-        let (busy, _) = used.shares_since(&worker.published, plan.machine.slots);
-        worker.published = used;
         let in_hand = f64::from(worker.count());
         let shown_ms = now_ms + worker.publish_jitter_ms + metrics.ingest_lag_ms;
         let is_lost = self.faults.loses_metrics(now_ms);
@@ -233,6 +234,7 @@ impl World<'_> {
             worker.hosted = used;
             if !is_lost {
                 let host = [
+                    (Metric::BusyFraction, slots),
                     (Metric::Cpu, plan.machine.cpu_idle + (100.0 - plan.machine.cpu_idle) * cpu),
                     (Metric::Memory, plan.machine.memory_idle + plan.machine.memory_slots * slots),
                     (Metric::Disk, plan.machine.disk),
@@ -246,7 +248,6 @@ impl World<'_> {
         let begun_ms = now_ms.saturating_sub(1) / (u64::from(metrics.publish_every_s) * 1_000) * u64::from(metrics.publish_every_s) * 1_000;
         self.pipe.publish(begun_ms, shown_ms, tallied(tally));
         let gauges = [
-            (Metric::BusyFraction, busy),
             (Metric::OldestAge, self.queue.oldest_ms(now_ms) as f64 / 1_000.0),
             (Metric::QueueDepth, self.queue.depth() as f64),
             (Metric::InHand, in_hand),

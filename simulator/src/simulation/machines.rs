@@ -126,7 +126,7 @@ impl World<'_> {
         let start = Use { at_ms: self.now_ms, ..Use::default() };
         let worker = &mut self.workers[number as usize];
         worker.state = State::Active;
-        (worker.published, worker.hosted, worker.pointed) = (start, start, start);
+        (worker.hosted, worker.pointed) = (start, start);
         self.fleet.active.push(number);
         self.fleet.free_slots += u64::from(self.plan.machine.slots);
     }
