@@ -98,10 +98,11 @@ fn adjusted(kind: AdjustmentType, adjustment: i32, capacity: u32, magnitude_min:
     (i64::from(capacity) + change).clamp(0, i64::from(u32::MAX)) as u32
 }
 
-/// Of several calls at once the one that gives the largest capacity wins, for growing and for shrinking; with its number.
-pub(crate) fn largest(group: &Group, facts: &Facts, calls: &[Call<'_>]) -> Option<(usize, u32)> {
-    let asked = calls.iter().enumerate().filter_map(|(number, call)| asked(group, facts, call).map(|capacity| (number, capacity)));
-    asked.max_by_key(|(number, capacity)| (*capacity, usize::MAX - number))
+/// Of several calls at once the one that gives the largest capacity wins, for growing and for shrinking: its number and the capacity. Each
+/// comes with its own facts, since warm-up differs by policy.
+pub(crate) fn largest(group: &Group, calls: &[(Call<'_>, Facts)]) -> Option<(usize, u32)> {
+    let asked = calls.iter().enumerate().filter_map(|(number, (call, facts))| asked(group, facts, call).map(|capacity| (number, capacity)));
+    asked.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
 #[cfg(test)]

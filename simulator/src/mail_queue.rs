@@ -19,9 +19,7 @@ pub(crate) struct Mail {
 pub(crate) struct MailQueue {
     waiting: VecDeque<Mail>,
     /// Mails that show again later: their worker died.
-    pub(crate) invisible: u64,
-    /// Unanswered ones among these.
-    pub(crate) invisible_unanswered: u64,
+    hidden: Vec<Mail>,
 }
 
 impl MailQueue {
@@ -37,14 +35,14 @@ impl MailQueue {
 
     /// A mail's worker died: it shows again when [`MailQueue::show`] is called.
     pub(crate) fn hide(&mut self, mail: Mail) {
-        self.invisible += 1;
-        self.invisible_unanswered += u64::from(!mail.is_answered);
+        self.hidden.push(mail);
     }
 
     /// A hidden mail's visibility timeout ended.
     pub(crate) fn show(&mut self, mail: Mail) {
-        self.invisible -= 1;
-        self.invisible_unanswered -= u64::from(!mail.is_answered);
+        if let Some(place) = self.hidden.iter().position(|hidden| *hidden == mail) {
+            self.hidden.swap_remove(place);
+        }
         self.waiting.push_front(mail);
     }
 
@@ -70,6 +68,11 @@ impl MailQueue {
         self.waiting.front().map_or(0, |mail| now_ms.saturating_sub(u64::from(mail.arrived_ms)))
     }
 
+    /// What will show again.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = &Mail> {
+        self.hidden.iter()
+    }
+
     /// What waits.
     pub(crate) fn mails(&self) -> impl Iterator<Item = &Mail> {
         self.waiting.iter()
@@ -88,9 +91,9 @@ mod tests {
         let first = queue.receive(2).expect("a mail").expect("not parked");
         assert_eq!((first.arrived_ms, first.receives), (10, 1));
         queue.hide(first);
-        assert_eq!((queue.depth(), queue.invisible_unanswered, queue.oldest_ms(50)), (1, 1, 30));
+        assert_eq!((queue.depth(), queue.hidden().count(), queue.oldest_ms(50)), (1, 1, 30));
         queue.show(first);
-        assert_eq!((queue.depth(), queue.invisible_unanswered, queue.oldest_ms(50)), (2, 0, 40));
+        assert_eq!((queue.depth(), queue.hidden().count(), queue.oldest_ms(50)), (2, 0, 40));
         let again = queue.receive(2).expect("a mail").expect("not parked");
         queue.release(again);
         assert!(queue.receive(2).expect("a mail").is_err(), "its third receive");

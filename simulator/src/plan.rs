@@ -71,6 +71,10 @@ pub struct Machine {
     pub boot_ms: u64,
     /// How much longer a boot may take: uniform from 0 to so many milliseconds.
     pub boot_jitter_ms: u64,
+    /// From launch until EC2 says *running* and the group *InService*, in milliseconds; the worker does not take mail yet.
+    pub running_ms: u64,
+    /// From a machine's death until the group notices and replaces it, in milliseconds.
+    pub noticed_after_ms: u64,
     /// How long a machine that drains may work on what it has, in milliseconds; the group's hook is a second limit.
     pub drain_ms_max: u64,
     /// Memory in use by an idle machine, per cent.
@@ -111,6 +115,8 @@ impl Default for Machine {
             attachment_latency_ms: 0.0,
             boot_ms: 90_000,
             boot_jitter_ms: 15_000,
+            running_ms: 20_000,
+            noticed_after_ms: 60_000,
             drain_ms_max: 120_000,
             memory_idle: 30.0,
             memory_slots: 20.0,
@@ -154,7 +160,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics { publish_every_s: 60, publish_jitter_ms: 5_000, ingest_lag_ms: 20_000, namespace: "replyfleet".into() }
+        Metrics { publish_every_s: 60, publish_jitter_ms: 5_000, ingest_lag_ms: 60_000, namespace: "replyfleet".into() }
     }
 }
 
@@ -171,7 +177,7 @@ pub struct QueueRules {
 
 impl Default for QueueRules {
     fn default() -> QueueRules {
-        QueueRules { visibility_ms: 60_000, receives_max: 10, delete_lag_ms: 100 }
+        QueueRules { visibility_ms: 120_000, receives_max: 10, delete_lag_ms: 100 }
     }
 }
 

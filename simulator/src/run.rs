@@ -79,7 +79,8 @@ pub struct Wait {
     pub share_over_10s: f64,
     /// Share of the mails that waited over 60 s, 0 to 1.
     pub share_over_60s: f64,
-    /// Share of the time (of the seconds in which mail was answered or waited) in which the oldest waiting mail was over 10 s old, 0 to 1.
+    /// Share of the points of the series (of those in which mail was answered or waited) at whose end the oldest waiting mail was over 10 s
+    /// old, 0 to 1.
     pub time_over_10s: f64,
 }
 

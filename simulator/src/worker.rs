@@ -40,8 +40,8 @@ pub(crate) struct Worker {
     pub(crate) state: State,
     pub(crate) zone: u8,
     pub(crate) launched_ms: u64,
-    /// When EC2 says *running*, and so the group *InService*; its warm-up counts from here.
-    pub(crate) running_ms: u64,
+    /// When EC2 says *running*, and so the group *InService*; its warm-up counts from here. None: it was there before the start.
+    pub(crate) running_ms: Option<u64>,
     /// When it stopped to be billed.
     pub(crate) gone_ms: Option<u64>,
     /// Mails in hand, by slot; `None` is free. Grows as far as needed.
@@ -62,8 +62,8 @@ pub(crate) struct Worker {
     pub(crate) tally: Tally,
     /// Its metrics come so much later than the fleet's first, in milliseconds.
     pub(crate) publish_jitter_ms: u64,
-    /// Slot and CPU use at the last look of the metrics, and of the series.
-    pub(crate) published: Use,
+    /// Slot and CPU use when the host's metrics were last taken, and at the last point of the series.
+    pub(crate) hosted: Use,
     pub(crate) pointed: Use,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Use {
 
 impl Worker {
     /// A machine that is launched.
-    pub(crate) fn launch(now_ms: u64, running_ms: u64, zone: u8, publish_jitter_ms: u64) -> Worker {
+    pub(crate) fn launch(now_ms: u64, running_ms: Option<u64>, zone: u8, publish_jitter_ms: u64) -> Worker {
         let start = Use { slot_ms: 0, cpu_us: 0, at_ms: now_ms };
         Worker {
             state: State::Booting,
@@ -96,7 +96,7 @@ impl Worker {
             accepted: VecDeque::new(),
             tally: Tally::default(),
             publish_jitter_ms,
-            published: start,
+            hosted: start,
             pointed: start,
         }
     }
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn cpu_queues_and_latency_runs_beside() {
         let machine = Machine { cores: 2.0, ..Machine::default() };
-        let mut worker = Worker::launch(0, 0, 0, 0);
+        let mut worker = Worker::launch(0, None, 0, 0);
         assert_eq!(worker.take(mail(0), 0, 20_000, 100_000, &machine).1, 110);
         assert_eq!(worker.take(mail(0), 0, 20_000, 100_000, &machine).1, 120, "its CPU comes after the first's");
         assert_eq!(worker.take(mail(0), 50, 20_000, 100_000, &machine).1, 160, "the CPU was idle again");
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_death_leaves_what_was_in_hand_and_what_was_not_deleted() {
         let machine = Machine::default();
-        let mut worker = Worker::launch(0, 0, 0, 0);
+        let mut worker = Worker::launch(0, None, 0, 0);
         let slots: Vec<u32> = (0..3).map(|arrived| worker.take(mail(arrived), 0, 0, 0, &machine).0).collect();
         for (slot, at_ms) in [(slots[0], 10), (slots[1], 95)] {
             let held = worker.give_up(slot, at_ms).expect("in hand");

@@ -70,7 +70,7 @@ fn every_word_of_the_picture_has_its_own_place() {
         assert!(status.success());
         let svg = fs::read_to_string(file).unwrap();
         let light = shown(&svg, 1_180, false, &pictures.join(format!("simulate-{name}.png")));
-        assert!(light.words.len() > 30, "{name}: {light:?}");
+        assert!(light.words.len() > 30 && light.words.iter().all(|words| !words.text.is_empty()), "{name}: {light:?}");
         for (index, one) in light.words.iter().enumerate() {
             let is_inside = one.left >= 0.0 && one.top >= 0.0 && one.right <= light.width && one.bottom <= light.height;
             assert!(is_inside, "{name}: {one:?} leaves the paper of {} x {}", light.width, light.height);

@@ -97,10 +97,10 @@ fn of_several_calls_the_largest_capacity_wins() {
     let group = group(1, 20);
     let simple = |adjustment| Policy::Simple { adjustment_type: AdjustmentType::Change, adjustment, cooldown_s: None };
     let (down, some, many) = (simple(-1), simple(4), simple(8));
-    let calls = [call(&down, 40.0, false), call(&many, 60.0, true), call(&some, 60.0, true)];
-    assert_eq!(largest(&group, &warm(5), &calls), Some((1, 13)));
-    assert_eq!(largest(&group, &warm(5), &calls[..1]), Some((0, 4)));
-    assert_eq!(largest(&group, &warm(5), &[]), None);
+    let calls = [call(&down, 40.0, false), call(&many, 60.0, true), call(&some, 60.0, true)].map(|call| (call, warm(5)));
+    assert_eq!(largest(&group, &calls), Some((1, 13)));
+    assert_eq!(largest(&group, &calls[..1]), Some((0, 4)));
+    assert_eq!(largest(&group, &[]), None);
 }
 
 #[test]

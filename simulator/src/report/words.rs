@@ -1,13 +1,15 @@
 //! Numbers as people read them.
 
-/// A number of milliseconds: `850 ms`, `41.2 s`, `90 s`, `3 min 20 s`, `2 h 05 min`.
+/// A number of milliseconds: `850 ms`, `41.2 s`, `90 s`, `3 min 20 s`, `20 min`, `2 h 05 min`.
 pub fn duration(ms: u64) -> String {
     let seconds = (ms + 500) / 1_000;
     match ms {
         0..=999 => format!("{ms} ms"),
         1_000..=119_949 if ms.is_multiple_of(1_000) => format!("{seconds} s"),
         1_000..=119_949 => format!("{:.1} s", ms as f64 / 1_000.0),
+        119_950..=7_199_499 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         119_950..=7_199_499 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ if (seconds % 3_600) < 60 => format!("{} h", seconds / 3_600),
         _ => format!("{} h {:02} min", seconds / 3_600, seconds % 3_600 / 60),
     }
 }
