@@ -20,11 +20,13 @@ pub(crate) struct MailQueue {
     waiting: VecDeque<Mail>,
     /// Mails that show again later: their worker died.
     hidden: Vec<Mail>,
+    sent: u64,
 }
 
 impl MailQueue {
     /// A new mail.
     pub(crate) fn arrive(&mut self, at_ms: u64) {
+        self.sent += 1;
         self.waiting.push_back(Mail { arrived_ms: at_ms as u32, receives: 0, is_answered: false });
     }
 
@@ -51,6 +53,11 @@ impl MailQueue {
         let mut mail = self.waiting.pop_front()?;
         mail.receives = mail.receives.saturating_add(1);
         Some(if u32::from(mail.receives) > receives_max { Err(mail) } else { Ok(mail) })
+    }
+
+    /// How many new ones came since this was last asked.
+    pub(crate) fn sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
     }
 
     /// How many wait and show.

@@ -26,6 +26,7 @@ pub(crate) enum Metric {
     Cpu,
     Memory,
     Disk,
+    SqsSent,
     SqsVisible,
     SqsOldestAge,
     GroupInService,
@@ -40,6 +41,7 @@ impl Metric {
     pub(crate) fn find(query: &MetricQuery, own_namespace: &str) -> Option<Metric> {
         let metric = match (query.namespace.as_str(), query.name.as_str()) {
             ("AWS/EC2", "CPUUtilization") => Metric::Cpu,
+            ("AWS/SQS", "NumberOfMessagesSent") => Metric::SqsSent,
             ("AWS/SQS", "ApproximateNumberOfMessagesVisible") => Metric::SqsVisible,
             ("AWS/SQS", "ApproximateAgeOfOldestMessage") => Metric::SqsOldestAge,
             ("AWS/AutoScaling", "GroupInServiceInstances") => Metric::GroupInService,

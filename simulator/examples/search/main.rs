@@ -9,7 +9,7 @@ mod candidate;
 
 use std::collections::BTreeMap;
 
-use candidate::Choice;
+use candidate::{Choice, Wait};
 use replyfleet_simulator::{
     run::Run,
     scaling::{AdjustmentType, Scaling},
@@ -20,29 +20,41 @@ use replyfleet_simulator::{
 
 const UTILISATIONS: [f64; 3] = [0.05, 0.1, 0.2];
 const BOOT_S: u32 = 90;
+const SEEDS: u64 = 5;
 const ABSOLUTE: &[(u32, i32)] = &[(10, 4), (30, 8), (120, 20)];
-const GENTLE: &[(u32, i32)] = &[(10, 50), (30, 100), (120, 200), (300, 400)];
 const GRADED: &[(u32, i32)] = &[(10, 100), (30, 150), (60, 200), (120, 350), (300, 900)];
-const STEEP: &[(u32, i32)] = &[(10, 100), (20, 200), (60, 400), (120, 900)];
+const FLAT: &[(u32, i32)] = &[(10, 300)];
+const TWO: &[(u32, i32)] = &[(10, 300), (150, 900)];
+const TWO_LATE: &[(u32, i32)] = &[(10, 300), (240, 900)];
+const DEMAND: &[(u32, i32)] = &[(90, 100), (130, 150), (180, 250), (250, 400), (400, 900)];
 
 fn deployed(profile: &str, boot_s: u32) -> Result<Scaling, TemplateError> {
     let given: BTreeMap<String, String> = [(PROFILE.to_owned(), profile.to_owned()), ("BootSeconds".to_owned(), boot_s.to_string())].into();
     Template::parse(DEPLOYED)?.scaling(&given)
 }
 
+/// How metrics come: published each so many seconds, and shown so many later.
+#[derive(Clone, Copy)]
+struct Pipe(u32, u64);
+
 /// Runs a policy through a surge.
-fn surge(scaling: &Scaling, publish_every_s: u32, utilisation: f64, shape: Shape, seed: u64) -> Run {
+fn surge(scaling: &Scaling, pipe: Pipe, utilisation: f64, shape: Shape, seed: u64) -> Run {
     let mut plan = stories::surge(scaling.clone(), stories::slow_machine(), utilisation, shape, 20.0, BOOT_S, seed);
-    plan.metrics.publish_every_s = publish_every_s;
+    (plan.metrics.publish_every_s, plan.metrics.ingest_lag_ms) = (pipe.0, pipe.1 * 1_000);
     simulation::run(&plan, &mut |_| {})
 }
 
-fn row(name: &str, scaling: &Scaling, publish_every_s: u32, seed: u64) {
+/// For each story the mean and the worst p99 over some seeds, and the mean of the others.
+fn row(name: &str, scaling: &Scaling, pipe: Pipe, seed: u64) {
     print!("{name:<44}");
     for utilisation in UTILISATIONS {
         for shape in [Shape::Step, Shape::Tv] {
-            let run = surge(scaling, publish_every_s, utilisation, shape, seed);
-            print!(" | {:>4.0} {:>5.1} {:>2}", run.wait.p99_ms as f64 / 1_000.0, run.fleet.machine_hours, run.fleet.machines_peak);
+            let runs: Vec<Run> = (0..SEEDS).map(|more| surge(scaling, pipe, utilisation, shape, seed + more)).collect();
+            let mean = |of: fn(&Run) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
+            let worst = runs.iter().map(|run| run.wait.p99_ms).max().unwrap_or(0);
+            let p99 = mean(|run| run.wait.p99_ms as f64 / 1_000.0);
+            let (hours, peak) = (mean(|run| run.fleet.machine_hours), mean(|run| f64::from(run.fleet.machines_peak)));
+            print!(" | {p99:>3.0} {:>3.0} {hours:>4.1} {peak:>2.0}", worst as f64 / 1_000.0);
         }
     }
     println!();
@@ -52,9 +64,10 @@ fn row(name: &str, scaling: &Scaling, publish_every_s: u32, seed: u64) {
 fn steady_row(name: &str, scaling: &Scaling, seed: u64) {
     let (mut reversals, mut ups, mut late, mut hours, mut worst) = (0.0, 0, 0.0_f64, 0.0, String::new());
     for machines in [3, 6, 10] {
-        for percent in (5..=95).step_by(10) {
+        for percent in [1].into_iter().chain((5..=95).step_by(10)) {
             for (kind, machine) in [("slots", slots_bind()), ("cpu", cpu_binds())] {
-                let plan = stories::steady(scaling.clone(), machine, f64::from(percent) / 100.0, machines, seed);
+                let mut plan = stories::steady(scaling.clone(), machine, f64::from(percent) / 100.0, machines, seed);
+                (plan.metrics.publish_every_s, plan.metrics.ingest_lag_ms) = (10, 10_000);
                 let run = simulation::run(&plan, &mut |_| {});
                 if run.fleet.reversals_per_hour > reversals {
                     (reversals, worst) = (run.fleet.reversals_per_hour, format!("{percent} % of {machines}, {kind}"));
@@ -85,40 +98,42 @@ fn cpu_binds() -> replyfleet_simulator::plan::Machine {
 
 fn main() -> Result<(), TemplateError> {
     let seed = std::env::args().nth(1).and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!("seed {seed}, boot {BOOT_S} s; p99 wait in s, machine-hours, most machines; surge of 20, by utilisation of two machines before\n");
+    println!("seeds {seed} to {}, boot {BOOT_S} s, surge of 20; by utilisation of two machines before it:", seed + SEEDS - 1);
+    println!("p99 wait in s (mean, worst seed), machine-hours, most machines\n");
     let heads: Vec<String> = UTILISATIONS.iter().flat_map(|u| [format!("{:.0} % step", u * 100.0), format!("{:.0} % tv", u * 100.0)]).collect();
-    println!("{:<44} | {}", "", heads.iter().map(|head| format!("{head:<13}")).collect::<Vec<_>>().join(" | "));
-    row("deployed faithful", &deployed("faithful", BOOT_S)?, 60, seed);
-    row("deployed recommended", &deployed("recommended", BOOT_S)?, 60, seed);
-    let base = Choice {
-        period_s: 60,
-        steps: GRADED,
-        kind: AdjustmentType::Percent,
-        has_processing_time: true,
-        well_minutes: 10,
-        cooldown_s: 300,
-        busy_after: 80,
-        has_cpu: true,
-    };
-    for period_s in [60, 10] {
-        for (ladder, steps, kind) in [
-            ("4/8/max", ABSOLUTE, AdjustmentType::Change),
-            ("gentle", GENTLE, AdjustmentType::Percent),
-            ("graded", GRADED, AdjustmentType::Percent),
-            ("steep", STEEP, AdjustmentType::Percent),
-        ] {
-            for has_processing_time in [false, true] {
-                let choice = Choice { period_s, steps, kind, has_processing_time, ..base.clone() };
-                let name = format!("{period_s} s, {ladder}{}", if has_processing_time { ", and processing_time" } else { "" });
-                row(&name, &choice.scaling(BOOT_S), period_s, seed);
+    println!("{:<44} | {}", "", heads.iter().map(|head| format!("{head:<15}")).collect::<Vec<_>>().join(" | "));
+    let (minutes, prompt, often) = (Pipe(60, 60), Pipe(60, 10), Pipe(10, 10));
+    row("deployed faithful", &deployed("faithful", BOOT_S)?, minutes, seed);
+    row("deployed recommended", &deployed("recommended", BOOT_S)?, minutes, seed);
+    let base =
+        Choice { wait: None, demand: None, settle_s: 0, has_processing_time: false, well_minutes: 5, cooldown_s: 60, busy_after: 80, has_cpu: true };
+    println!("\nthe way up");
+    let percent = AdjustmentType::Percent;
+    for (pipe_name, pipe, periods_s) in
+        [("60 s, lag 60 s", minutes, &[60][..]), ("60 s, lag 10 s", prompt, &[60]), ("10 s, lag 10 s", often, &[10, 60])]
+    {
+        let wait = |steps, kind| Some(Wait { periods_s, steps, kind });
+        for settle_s in [0, 120] {
+            for (name, wait, demand) in [
+                ("4/8/max", wait(ABSOLUTE, AdjustmentType::Change), None),
+                ("graded", wait(GRADED, percent), None),
+                ("300 %", wait(FLAT, percent), None),
+                ("300/900 % from 150 s", wait(TWO, percent), None),
+                ("300/900 % from 240 s", wait(TWO_LATE, percent), None),
+                ("by demand", None, Some(DEMAND)),
+            ] {
+                let choice = Choice { wait, demand, settle_s, ..base.clone() };
+                row(&format!("{pipe_name}: {name}, settle {settle_s} s"), &choice.scaling(BOOT_S), pipe, seed);
             }
         }
     }
     println!("\nthe way down");
-    for well_minutes in [3, 5, 10] {
-        for cooldown_s in [60, 180, 300] {
-            let choice = Choice { well_minutes, cooldown_s, has_processing_time: false, ..base.clone() };
-            row(&format!("{well_minutes} min well, cooldown {cooldown_s} s"), &choice.scaling(BOOT_S), 60, seed);
+    let wait = Some(Wait { periods_s: &[10, 60], steps: TWO_LATE, kind: percent });
+    let base = Choice { wait, settle_s: 120, ..base };
+    for well_minutes in [5, 10] {
+        for cooldown_s in [60, 120, 180, 300] {
+            let choice = Choice { well_minutes, cooldown_s, ..base.clone() };
+            row(&format!("{well_minutes} min well, cooldown {cooldown_s} s"), &choice.scaling(BOOT_S), often, seed);
         }
     }
     println!("\nsteady load");
@@ -126,7 +141,7 @@ fn main() -> Result<(), TemplateError> {
     steady_row("deployed recommended", &deployed("recommended", BOOT_S)?, seed);
     for has_cpu in [false, true] {
         for busy_after in [60, 70, 80, 90] {
-            let choice = Choice { has_cpu, busy_after, well_minutes: 5, cooldown_s: 180, has_processing_time: false, ..base.clone() };
+            let choice = Choice { has_cpu, busy_after, ..base.clone() };
             steady_row(&format!("{busy_after} % after{}", if has_cpu { ", and CPU" } else { "" }), &choice.scaling(BOOT_S), seed);
         }
     }

@@ -206,15 +206,18 @@ impl World<'_> {
                 self.publish_of(number);
             }
         }
-        if now_ms % AWS_MS == 0 && !self.faults.loses_metrics(now_ms) {
+        if now_ms % AWS_MS == 0 {
             let group = [
+                (Metric::SqsSent, self.queue.sent() as f64),
                 (Metric::SqsVisible, self.queue.depth() as f64),
                 (Metric::SqsOldestAge, self.queue.oldest_ms(now_ms) as f64 / 1_000.0),
                 (Metric::GroupInService, self.fleet.active.len() as f64),
                 (Metric::GroupDesired, f64::from(self.fleet.desired)),
             ];
             let stats = group.map(|(metric, value)| (metric, Stat::of(value)));
-            self.pipe.publish(now_ms - AWS_MS, now_ms + self.plan.metrics.ingest_lag_ms, stats);
+            if !self.faults.loses_metrics(now_ms) {
+                self.pipe.publish(now_ms - AWS_MS, now_ms + self.plan.metrics.ingest_lag_ms, stats);
+            }
         }
         self.events.plan(now_ms + every_ms, Event::Publish);
     }
