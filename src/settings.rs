@@ -12,6 +12,7 @@ mod enqueuer;
 mod provider;
 mod send;
 mod signing;
+mod status;
 mod termination;
 mod value;
 
@@ -26,6 +27,7 @@ pub use enqueuer::{EnqueuerSettings, LmtpAddress};
 pub use provider::{ProviderSettings, Rate, RateSettings};
 pub use send::{RouteSettings, RouteTls, SendMethodName, SendSettings, SenderSettings, SesSettings, SmtpSettings, SmtpTls};
 pub use signing::{Day, KeyMaterial, KeySource, SigningKeySettings, SigningSettings};
+pub use status::{StatusListen, StatusSettings};
 pub use termination::TerminationSettings;
 pub use value::{Count, QueueUrl, Redacted, Seconds, StoreUrl};
 
@@ -144,6 +146,9 @@ pub struct Settings {
     /// What happens when the machine's Auto Scaling group ends it.
     #[serde(default)]
     pub termination: TerminationSettings,
+    /// Where the worker shows how it is.
+    #[serde(default)]
+    pub status: StatusSettings,
     #[serde(skip)]
     secret_key: Option<Redacted>,
 }
