@@ -1,9 +1,10 @@
-//! What is told of a message: one log line, its counts ([`figures`]), one line in the feed. Telling never fails the message.
+//! What is told of a message: one log line, its counts ([`figures`], beside [`gauges`]), one line in the feed. Telling never fails the message.
 //!
 //! Every field is a number, a word from a closed list, or a keyed hash. The feed is for those in the same process who
 //! want to watch, as the demo does; one who does not read in time loses the oldest lines.
 
 pub mod figures;
+pub mod gauges;
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,10 @@ use std::{
 use replyfleet::{clock::UnixMillis, envelope::Facts};
 use tokio::sync::broadcast;
 
-use self::figures::Figures;
+use self::{
+    figures::Figures,
+    gauges::{Gauges, Sampled},
+};
 use crate::{
     ledger::ReplyState,
     outcome::{Outcome, Row},
@@ -70,6 +74,7 @@ pub struct Metrics {
     breakers: Mutex<BTreeMap<&'static str, OpenBreaker>>,
     switched: Mutex<Switched>,
     tally: Mutex<Tally>,
+    sampled: Mutex<Sampled>,
     feed: broadcast::Sender<Ended>,
 }
 
@@ -106,6 +111,7 @@ impl Default for Metrics {
             breakers: Mutex::default(),
             switched: Mutex::default(),
             tally: Mutex::new(Tally { figures: Figures::default(), in_hand: 0, at: Instant::now() }),
+            sampled: Mutex::default(),
             feed: broadcast::Sender::new(FEED_LINES_MAX),
         }
     }
@@ -165,6 +171,23 @@ impl Metrics {
     /// Messages in hand now.
     pub fn in_hand(&self) -> usize {
         self.tally().in_hand
+    }
+
+    /// What is so now, as far as it was looked at.
+    pub fn gauges(&self) -> Gauges {
+        let in_hand = self.in_hand();
+        self.sampled().now(in_hand)
+    }
+
+    fn sampled(&self) -> MutexGuard<'_, Sampled> {
+        // Poisoned: each of its values is whole.
+        self.sampled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This worker is this one.
+    pub(crate) fn named(&self, worker: &str, started: UnixMillis, slots: usize) {
+        let gauges = &mut self.sampled().gauges;
+        (gauges.worker, gauges.started, gauges.slots, gauges.version) = (worker.to_owned(), started, slots, env!("CARGO_PKG_VERSION"));
     }
 
     /// A message ended.

@@ -120,6 +120,7 @@ impl Worker {
         let refresh = settings.catalogue.refresh_s.duration();
         let attachments_after = settings.shedding.attachments_after_s.map(|after| after.duration());
         let switches = Arc::new(SwitchKeeper::open(ledger.clone(), Arc::clone(&clock), attachments_after).await?);
+        metrics.named(&switches.row().id, switches.row().started, settings.worker.slots.get());
 
         let pace = Arc::new(Pace::new(rates(settings)));
         let paces = PaceKeeper { pace: Arc::clone(&pace), senders: senders.clone(), ledger: ledger.clone(), clock: Arc::clone(&clock) };

@@ -50,6 +50,11 @@ impl SwitchKeeper {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// This worker, as the database's list of workers has it.
+    pub(crate) fn row(&self) -> &WorkerRow {
+        &self.row
+    }
+
     /// A message was received for the first time, and had waited so long in the queue.
     pub(crate) fn received(&self, wait: Duration) {
         self.queue_age.received(Instant::now(), wait);
