@@ -113,6 +113,32 @@ pub struct Depth {
     pub in_flight: u64,
     /// When the oldest waiting message was put, where the queue knows.
     pub oldest: Option<UnixMillis>,
+    /// The oldest waiting message of those that nobody has received yet.
+    pub unreceived: Unreceived,
+    /// Messages in the dead letters, where the queue knows.
+    pub parked: Option<u64>,
+}
+
+/// The oldest message that nobody has received yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unreceived {
+    /// The queue does not tell.
+    #[default]
+    Unknown,
+    /// There is none.
+    Nobody,
+    /// It was put then.
+    Since(UnixMillis),
+}
+
+impl Unreceived {
+    /// The same beside one that was put `then`.
+    fn or_older(self, then: UnixMillis) -> Self {
+        match self {
+            Self::Since(oldest) if oldest <= then => self,
+            _ => Self::Since(then),
+        }
+    }
 }
 
 /// A parked message as the operator may see it: never its content.
@@ -156,7 +182,7 @@ impl Chosen {
 /// What is done with parked messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unpark {
-    /// They go back to the queue as if they had just been put: their receives are counted anew. A crash half-way may put
+    /// They go back to the queue as if they had just been put, with a mark: their receives are counted anew. A crash half-way may put
     /// one twice, with one request key, and loses none.
     Replay,
     /// They are removed.

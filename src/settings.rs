@@ -9,6 +9,7 @@ mod allowance;
 mod authentication;
 mod dns;
 mod enqueuer;
+mod metrics;
 mod provider;
 mod send;
 mod signing;
@@ -24,6 +25,7 @@ pub use allowance::{AllowanceSettings, Cap, SheddingSettings};
 pub use authentication::{AuthenticationMode, AuthenticationSettings, Trust};
 pub use dns::{DmarcPolicy, DnsSettings, MtaStsMode};
 pub use enqueuer::{EnqueuerSettings, LmtpAddress};
+pub use metrics::{MetricsSettings, Namespace, Period};
 pub use provider::{ProviderSettings, Rate, RateSettings};
 pub use send::{RouteSettings, RouteTls, SendMethodName, SendSettings, SenderSettings, SesSettings, SmtpSettings, SmtpTls};
 pub use signing::{Day, KeyMaterial, KeySource, SigningKeySettings, SigningSettings};
@@ -149,6 +151,9 @@ pub struct Settings {
     /// Where the worker shows how it is.
     #[serde(default)]
     pub status: StatusSettings,
+    /// What is measured, and where it goes.
+    #[serde(default)]
+    pub metrics: MetricsSettings,
     #[serde(skip)]
     secret_key: Option<Redacted>,
 }
@@ -425,6 +430,11 @@ impl Settings {
     pub fn database_url(&self) -> Result<&str, SettingsError> {
         let url = self.database.url.as_ref().map(Redacted::expose);
         url.ok_or_else(|| SettingsError::value("database.url", &format!("not set, and neither is the environment's {ENV_DATABASE_URL}")))
+    }
+
+    /// Whether metrics are published to CloudWatch.
+    pub fn publishes_metrics(&self) -> bool {
+        self.metrics.cloudwatch.unwrap_or(matches!(self.queue.url, QueueUrl::Sqs(_)))
     }
 
     /// What no single value can show: the key, and what is wrong.

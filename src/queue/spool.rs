@@ -7,7 +7,7 @@
 //! parked/<parked>-<id>.<receives>.<reason>
 //! ```
 //! `<id>` is the millisecond of arrival, 64 random bits, and the start of the envelope's group (a keyed hash of the
-//! sender); nothing in a name speaks of a requester. A file's content is the envelope's wire form. `ls` shows all there
+//! sender), and `_replayed` if it comes from the dead letters; nothing in a name speaks of a requester. A file's content is the envelope's wire form. `ls` shows all there
 //! is to know.
 //!
 //! * **Accepted** means written, fsynced, renamed into `new/`, and the directory fsynced; of many at once, by `group`.
@@ -39,7 +39,10 @@ use tokio::task::spawn_blocking;
 
 use names::{Held, Waiting, in_fair_order};
 
-use super::{BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, PutPace, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark};
+use super::{
+    BATCH_MAX, Chosen, Delivery, Depth, Limits, Parked, PutPace, Queue, QueueError, RELEASE_DELAY_MAX, Receipt, Result, Settlement, Unpark,
+    Unreceived,
+};
 use crate::{clock::UnixMillis, durable, envelope::Envelope};
 
 /// How often a waiting receive looks. A look at an empty directory costs some ten microseconds.
@@ -228,7 +231,12 @@ impl Spool {
             claimed => claimed.map_err(unavailable("claim in"))?,
         };
         let wire = read_whole(file).map_err(unavailable("read from"))?;
-        Ok(Some(Delivery { wire: Bytes::from(wire), receive_count: held.receives, receipt: Receipt(held.name()), is_replayed: false }))
+        Ok(Some(Delivery {
+            wire: Bytes::from(wire),
+            receive_count: held.receives,
+            receipt: Receipt(held.name()),
+            is_replayed: names::is_replayed(held.id),
+        }))
     }
 
     fn extend(&self, receipt: &Receipt) -> Result<()> {
@@ -282,14 +290,19 @@ impl Spool {
 
     fn depth(&self) -> Result<Depth> {
         let now = UnixMillis::now();
-        let mut depth = Depth { in_flight: names_in(&self.dir.join("cur"))?.len() as u64, ..Depth::default() };
+        let count = |folder| names_in(&self.dir.join(folder)).map(|names| names.len() as u64);
+        let mut depth = Depth { in_flight: count("cur")?, parked: Some(count("parked")?), unreceived: Unreceived::Nobody, ..Depth::default() };
         for waiting in names_in(&self.dir.join("new"))?.iter().filter_map(|name| Waiting::parse(name)) {
             if waiting.due > now {
                 depth.delayed += 1
             } else {
                 depth.visible += 1
             }
-            depth.oldest = [depth.oldest, names::arrival(waiting.id)].into_iter().flatten().min();
+            let arrival = names::arrival(waiting.id);
+            depth.oldest = [depth.oldest, arrival].into_iter().flatten().min();
+            if let (0, Some(arrival)) = (waiting.receives, arrival) {
+                depth.unreceived = depth.unreceived.or_older(arrival);
+            }
         }
         Ok(depth)
     }

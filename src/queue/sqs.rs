@@ -37,6 +37,9 @@ const RECEIVE_GRACE: Duration = Duration::from_secs(5);
 /// Batches that are on their way at a time. SQS answers each in some ten milliseconds, and takes as many as one likes.
 const PUTS_SIDE_BY_SIDE: usize = 8;
 
+/// Attribute of a message that an operator brought back from the dead letters.
+const REPLAYED: &str = "replyfleet-replayed";
+
 type Attributes = HashMap<QueueAttributeName, String>;
 
 /// An SQS queue with its dead-letter queue.
@@ -198,6 +201,7 @@ impl Queue for SqsQueue {
             .wait_time_seconds(seconds(wait))
             .visibility_timeout(seconds(self.visibility))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_attribute_names(REPLAYED)
             .customize()
             .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(limits).retry_config(RetryConfig::disabled()))
             .send()
@@ -246,7 +250,7 @@ impl Queue for SqsQueue {
         let attributes = self.attributes(&self.url, &[Visible, Delayed, Held]).await?;
         let count = |name| attributes.get(&name).and_then(|value| value.parse().ok()).unwrap_or_default();
         // SQS tells the age of the oldest message only through CloudWatch (ApproximateAgeOfOldestMessage).
-        Ok(Depth { visible: count(Visible), delayed: count(Delayed), in_flight: count(Held), oldest: None })
+        Ok(Depth { visible: count(Visible), delayed: count(Delayed), in_flight: count(Held), ..Depth::default() })
     }
 
     async fn parked(&self, max: usize) -> Result<Vec<Parked>> {
@@ -281,7 +285,8 @@ fn delivery(message: &Message) -> Delivery {
         .and_then(|attributes| attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount))
         .and_then(|count| count.parse().ok())
         .unwrap_or(1);
-    Delivery { wire: wire(message), receipt: Receipt(message.receipt_handle().unwrap_or_default().to_owned()), receive_count, is_replayed: false }
+    let is_replayed = message.message_attributes().is_some_and(|attributes| attributes.contains_key(REPLAYED));
+    Delivery { wire: wire(message), receipt: Receipt(message.receipt_handle().unwrap_or_default().to_owned()), receive_count, is_replayed }
 }
 
 /// What travels in a message. What is not base64 is not ours: it travels on as it is, cannot be decoded, and is parked whole.

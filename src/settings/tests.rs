@@ -20,6 +20,28 @@ fn the_annotated_example_is_valid() {
 }
 
 #[test]
+fn metrics_go_out_where_the_queue_is_on_sqs_unless_the_settings_say_otherwise() {
+    let on_sqs =
+        EXAMPLE.replace("url = \"spool:/var/spool/replyfleet\"", "url = \"https://sqs.example/1/q\"\ndead_letter_url = \"https://sqs.example/1/d\"");
+    for (text, wanted) in [
+        (EXAMPLE.to_owned(), false),
+        (on_sqs.clone(), true),
+        (EXAMPLE.replace("\n[metrics]\n", "\n[metrics]\ncloudwatch = true\n"), true),
+        (on_sqs.replace("\n[metrics]\n", "\n[metrics]\ncloudwatch = false\n"), false),
+    ] {
+        assert_eq!(parse(&text).expect("valid").publishes_metrics(), wanted, "{text}");
+    }
+}
+
+#[test]
+fn a_namespace_or_a_period_that_cloudwatch_does_not_have_is_refused_with_its_place() {
+    for bad in ["namespace = \"\"", "namespace = \":x\"", "namespace = \"AWS/SQS\"", "namespace = \"a b\"", "period_s = 2", "period_s = 120"] {
+        let text = error(&EXAMPLE.replace("\n[metrics]\n", &format!("\n[metrics]\n{bad}\n")));
+        assert!(text.contains(bad.split(' ').next().expect("a key")) && text.contains("expected"), "{text}");
+    }
+}
+
+#[test]
 fn the_example_documents_every_key_with_its_default() {
     // With every commented key switched on, it still parses: no key is unknown, none is misspelt.
     let mut switched_on = String::new();
@@ -43,14 +65,14 @@ fn the_example_documents_every_key_with_its_default() {
                 &s.queue,
                 &s.store,
                 &s.catalogue.refresh_s,
-                &s.worker,
-                &s.status,
+                (&s.worker, &s.status),
                 &s.screen.age_max_s,
                 &s.screen.mail_bytes_max,
                 &s.allowance,
                 (&s.authentication.spf_only, &s.authentication.unproven, &s.authentication.timeout_s, &s.authentication.cache_entries),
                 &s.enqueuer.deadline_s,
-                &s.enqueuer.mail_bytes_max
+                &s.enqueuer.mail_bytes_max,
+                (&s.metrics.namespace, &s.metrics.period_s, s.metrics.host, &s.metrics.sample_s)
             )
         )
     };
@@ -82,6 +104,7 @@ fn the_example_documents_every_key_with_its_default() {
         "dns",
         "termination",
         "status",
+        "metrics",
     ] {
         let broken = match section {
             "" => format!("no_such_key = 1\n{EXAMPLE}"),

@@ -264,7 +264,10 @@ async fn a_replayed_message_comes_again_as_if_it_were_new(bed: &Bed) {
     let replayed = unpark(Chosen::Ids(vec![ids[1].clone(), "no id of ours".into()])).await;
     assert_eq!(replayed.len(), 1);
     let again = receive_one(&*bed.queue).await;
-    assert_eq!((again.receive_count, &again.wire), (1, &replayed[0]));
+    assert_eq!((again.receive_count, &again.wire, again.is_replayed), (1, &replayed[0], true));
+    settle(&*bed.queue, &again, Settlement::Release(Duration::ZERO)).await.expect("released");
+    let again = receive_one(&*bed.queue).await;
+    assert!(again.is_replayed, "whenever it comes again");
     settle(&*bed.queue, &again, Settlement::Delete).await.expect("deleted");
     assert_eq!(unpark(Chosen::Reason("poison".into())).await.len(), 2);
     assert_eq!(receive_all(&*bed.queue, 2).await.iter().map(|delivery| delivery.receive_count).collect::<Vec<_>>(), [1, 1]);

@@ -8,6 +8,7 @@ mod alone;
 mod bed;
 mod claim_check;
 mod clouded;
+mod cloudwatch;
 mod database_away;
 mod delete_fails;
 mod lifecycle;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod cloudwatch;
 pub mod corpora;
 pub mod databases;
 pub mod dkim;

@@ -17,16 +17,18 @@ struct Weather {
     received: u64,
     answered: u64,
     busy: f64,
-    /// Half of the answers were out within so many milliseconds.
+    /// Half of the answers were out within so many milliseconds ...
     p50: u64,
+    /// ... and 95 and 99 of a hundred within so many tenths of that.
+    tails: (u64, u64),
     depth: u64,
     oldest_s: Option<u64>,
 }
 
 fn minute(at_ms: u64, weather: &Weather, random: &mut Random) -> Minute {
-    let &Weather { received, answered, busy, p50, depth, oldest_s } = weather;
+    let &Weather { received, answered, busy, p50, tails, depth, oldest_s } = weather;
     let tail = |times: u64, random: &mut Random| (answered > 0).then(|| p50 * times / 10 + random.below(p50 * times / 40 + 1));
-    let times = |random: &mut Random| Percentiles { count: answered, p50: tail(10, random), p95: tail(31, random), p99: tail(62, random) };
+    let times = |random: &mut Random| Percentiles { count: answered, p50: tail(10, random), p95: tail(tails.0, random), p99: tail(tails.1, random) };
     Minute {
         at_ms,
         seconds: 60.0,
@@ -54,7 +56,7 @@ fn minutes(weather: impl Fn(u64, &mut Random) -> Weather) -> Vec<Minute> {
 
 fn quiet(random: &mut Random) -> Weather {
     let received = random.below(9) + if random.below(4) == 0 { 6 } else { 0 };
-    Weather { received, answered: received, busy: 0.004 * received as f64, p50: 260 + random.below(120), depth: 0, oldest_s: None }
+    Weather { received, answered: received, busy: 0.004 * received as f64, p50: 260 + random.below(120), tails: (31, 62), depth: 0, oldest_s: None }
 }
 
 fn ended(counts: &[(&str, &str, u64)]) -> Vec<EndedView> {
@@ -109,56 +111,50 @@ pub(crate) fn idle() -> View {
     }
 }
 
-/// For three quarters of an hour twenty times as many have asked as before, and then twenty times more.
+/// For a quarter of an hour hundreds of times as many have asked as before; other workers have come, and the queue grows shorter.
 pub(crate) fn surge() -> View {
-    const BEGIN: u64 = 315;
+    const BEGIN: u64 = 344;
     let minutes = minutes(|index, random| {
         let Some(since) = index.checked_sub(BEGIN) else { return quiet(random) };
-        let (came, left) = ((since * 420).min(2_600) + random.below(300), (since * 420).min(1_840) + random.below(90));
-        let depth = (since.saturating_sub(4) * 640).saturating_sub(since.saturating_sub(30) * 410);
-        let oldest_s = depth * 60 / 1_840;
-        Weather {
-            received: came,
-            answered: left,
-            busy: 0.97 + random.below(30) as f64 / 1_000.0,
-            p50: 700 + oldest_s * 930,
-            depth,
-            oldest_s: Some(oldest_s),
-        }
+        let came = (since * 900).min(1_840) + random.below(120);
+        let depth = [0, 900, 3_100, 5_200, 6_900, 7_800, 8_050, 7_700, 7_100, 6_350, 5_600, 4_800, 4_050, 3_350, 2_700, 2_113][since as usize];
+        let (answered, oldest_s) = (came - came / 6, depth / 140);
+        let busy = (0.5 * since as f64).clamp(0.2, 0.98) + random.below(20) as f64 / 1_000.0;
+        Weather { received: came, answered, busy, p50: 400 + oldest_s * 790, tails: (12, 14), depth, oldest_s: Some(oldest_s) }
     });
-    let queue = QueueView { visible: 20_213, delayed: 64, in_flight: 256, oldest_s: Some(659) };
+    let queue = QueueView { visible: 2_113, delayed: 64, in_flight: 256, oldest_s: Some(15) };
     View {
         in_hand: SLOTS,
         queue: Some(queue),
         is_shedding: true,
-        switches: vec!["shedding=300".into()],
+        switches: vec!["shedding=10".into()],
         totals: Totals {
             ended: ended(&[
-                ("answered", "", 136_871),
-                ("ignored", "over_allowance", 29_542),
+                ("answered", "", 83_611),
+                ("ignored", "over_allowance", 6_842),
                 ("ignored", "auto_submitted", 8_344),
                 ("ignored", "unproven", 4_105),
-                ("retry", "pace", 2_118),
+                ("retry", "pace", 418),
                 ("ignored", "mailing_list", 411),
                 ("duplicate", "", 17),
             ]),
-            response_sent: sent(&[("SES", 246_377), ("SMTP", 27_365)]),
+            response_sent: sent(&[("SES", 139_857), ("SMTP", 27_365)]),
         },
         last_hour: Totals {
             ended: ended(&[
-                ("answered", "", 75_667),
-                ("ignored", "over_allowance", 26_165),
-                ("ignored", "unproven", 2_159),
-                ("retry", "pace", 2_118),
+                ("answered", "", 22_407),
+                ("ignored", "over_allowance", 3_465),
+                ("ignored", "unproven", 559),
+                ("retry", "pace", 418),
                 ("ignored", "auto_submitted", 224),
             ]),
-            response_sent: sent(&[("SES", 148_067), ("SMTP", 3_267)]),
+            response_sent: sent(&[("SES", 41_547), ("SMTP", 3_267)]),
         },
         last_minute: minutes[minutes.len() - 1].clone(),
         minutes,
         errors: vec![
-            error(1, 2_118, "WARN", "a reply was not accepted; error: throttled: Maximum sending rate exceeded"),
-            error(38, 1, "WARN", "what is switched has changed"),
+            error(1, 418, "WARN", "a reply was not accepted; error: throttled: Maximum sending rate exceeded"),
+            error(9, 1, "WARN", "what is switched has changed"),
         ],
         ..idle()
     }

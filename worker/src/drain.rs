@@ -212,7 +212,8 @@ impl Drain {
             Err(_) => (None, Some(Outcome::Parked(Park::Panicked))),
         };
         if let (1, Some(envelope)) = (delivery.receive_count, &envelope) {
-            self.metrics.received(self.clock.now().since(envelope.facts.arrived));
+            let wait = self.clock.now().since(envelope.facts.arrived);
+            self.metrics.received((!delivery.is_replayed).then_some(wait));
         }
         let mut account = Account::default();
         let outcome = if let Some(panicked) = panicked {

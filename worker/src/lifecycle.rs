@@ -5,6 +5,7 @@
 //! asked again. If the hook cannot be completed, the group ends the machine by itself when the hook's time is over.
 
 mod aws;
+pub(crate) mod metadata;
 
 use std::time::Duration;
 

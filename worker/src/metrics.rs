@@ -3,11 +3,18 @@
 //! Every field is a number, a word from a closed list, or a keyed hash. The feed is for those in the same process who
 //! want to watch, as the demo does; one who does not read in time loses the oldest lines.
 
+mod cloudwatch;
+mod data;
 pub mod figures;
 pub mod gauges;
+mod host;
+pub mod prometheus;
+mod publisher;
+pub(crate) mod sampler;
+pub mod table;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,9 +22,12 @@ use std::{
 use replyfleet::{clock::UnixMillis, envelope::Facts};
 use tokio::sync::broadcast;
 
+pub(crate) use self::publisher::Publisher;
+pub use self::publisher::check;
 use self::{
     figures::Figures,
     gauges::{Gauges, Sampled},
+    sampler::{OF_LATE, Receipts},
 };
 use crate::{
     ledger::ReplyState,
@@ -71,6 +81,7 @@ pub struct OpenBreaker {
 
 /// Counts, gauges, and the feed.
 pub struct Metrics {
+    began: Instant,
     breakers: Mutex<BTreeMap<&'static str, OpenBreaker>>,
     switched: Mutex<Switched>,
     tally: Mutex<Tally>,
@@ -84,6 +95,10 @@ struct Tally {
     in_hand: usize,
     /// When `figures.busy` was last brought up to date.
     at: Instant,
+    /// How often a message was received.
+    receipts: u64,
+    /// The longest wait at a first receipt, for each second of the last minute that had one.
+    waits: VecDeque<(Instant, Duration)>,
 }
 
 impl Tally {
@@ -91,6 +106,22 @@ impl Tally {
         let now = Instant::now();
         self.figures.busy += now.saturating_duration_since(self.at) * u32::try_from(self.in_hand).unwrap_or(u32::MAX);
         self.at = now;
+    }
+
+    fn waited(&mut self, now: Instant, wait: Duration) {
+        match self.waits.back_mut() {
+            Some((at, longest)) if now.saturating_duration_since(*at) < Duration::from_secs(1) => *longest = wait.max(*longest),
+            _ => {
+                self.forget_waits(now);
+                self.waits.push_back((now, wait));
+            }
+        }
+    }
+
+    fn forget_waits(&mut self, now: Instant) {
+        while self.waits.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > OF_LATE) {
+            self.waits.pop_front();
+        }
     }
 }
 
@@ -107,10 +138,13 @@ impl Drop for InHand {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let began = Instant::now();
+        let tally = Tally { figures: Figures::default(), in_hand: 0, at: began, receipts: 0, waits: VecDeque::new() };
         Self {
+            began,
             breakers: Mutex::default(),
             switched: Mutex::default(),
-            tally: Mutex::new(Tally { figures: Figures::default(), in_hand: 0, at: Instant::now() }),
+            tally: Mutex::new(tally),
             sampled: Mutex::default(),
             feed: broadcast::Sender::new(FEED_LINES_MAX),
         }
@@ -146,14 +180,31 @@ impl Metrics {
         let mut tally = self.tally();
         tally.catch_up();
         tally.in_hand += 1;
+        tally.receipts += 1;
         InHand(Arc::clone(self))
     }
 
-    /// A message was received for the first time, and had waited so long.
-    pub(crate) fn received(&self, queue_wait: Duration) {
+    /// A message was received for the first time, and had waited so long. How long one lay among the dead letters before it was
+    /// replayed says nothing about the queue, and is not given.
+    pub(crate) fn received(&self, queue_wait: Option<Duration>) {
         let mut tally = self.tally();
         tally.figures.received += 1;
-        tally.figures.queue_wait.add(queue_wait);
+        if let Some(wait) = queue_wait {
+            tally.figures.queue_wait.add(wait);
+            tally.waited(Instant::now(), wait);
+        }
+    }
+
+    /// What was received so far, and of late.
+    fn receipts(&self, now: Instant) -> Receipts {
+        let mut tally = self.tally();
+        tally.forget_waits(now);
+        Receipts { count: tally.receipts, wait_max: tally.waits.iter().map(|(_, wait)| *wait).max() }
+    }
+
+    /// Since when it is counted.
+    fn began(&self) -> Instant {
+        self.began
     }
 
     /// A reply is put back for so long because of a rate.
@@ -182,6 +233,13 @@ impl Metrics {
     fn sampled(&self) -> MutexGuard<'_, Sampled> {
         // Poisoned: each of its values is whole.
         self.sampled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It was looked at what is so now.
+    fn sampled_now(&self, now: Instant, set: impl FnOnce(&mut Gauges)) {
+        let mut sampled = self.sampled();
+        set(&mut sampled.gauges);
+        sampled.catalogue_at = Some(now);
     }
 
     /// This worker is this one.

@@ -30,7 +30,7 @@ use crate::{
     isolation::{Isolation, Plan},
     judge::Judge,
     ledger::{ANSWER_TIMEOUT, Ledger, LedgerError},
-    metrics::Metrics,
+    metrics::{Metrics, Publisher, sampler::Sampler},
     pace::{Lane, Pace, keeper::PaceKeeper},
     pulse::Pulse,
     respond::Responder,
@@ -87,6 +87,7 @@ pub struct Worker {
     /// How often the switches are looked at.
     pub(crate) look_every: Duration,
     claim_check_bucket: String,
+    settings: Settings,
 }
 
 impl Worker {
@@ -195,6 +196,7 @@ impl Worker {
             refresh,
             look_every: LOOK_EVERY,
             claim_check_bucket: settings.store.claim_check_bucket.clone(),
+            settings: settings.clone(),
         })
     }
 
@@ -247,6 +249,15 @@ impl Worker {
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> bool {
         let isolation = self.drain.isolation.clone();
         isolation.begin(&mut stop, &self.drain.pulse).await;
+        let sampler = Sampler {
+            metrics: Arc::clone(&self.metrics),
+            queue: Arc::clone(&self.drain.queue),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.drain.clock),
+            every: self.settings.metrics.sample_s.duration(),
+        };
+        let sampler = tokio::spawn(sampler.keep());
+        let publisher = Publisher::start(&self.settings, Arc::clone(&self.metrics), Arc::clone(&self.drain.clock));
         let (switches, catalogue) = (self.switches, Arc::clone(&self.catalogue));
         let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics, self.look_every).await });
         self.paces.begin().await;
@@ -269,6 +280,10 @@ impl Worker {
         refresher.abort();
         caretaker.abort();
         forgetter.abort();
+        sampler.abort();
+        if let Some(publisher) = publisher {
+            publisher.finish().await;
+        }
         is_finished
     }
 }

@@ -1,6 +1,6 @@
 //! The dead letters of a spool: files in `parked/`, whose names say when, why, and after how many receives.
 //!
-//! A replay is one rename back into `new/`: a message is in one of the two, whenever the process dies. A file that another
+//! A replay is one rename back into `new/`, as if it were put now, with a mark in its name: a message is in one of the two, whenever the process dies. A file that another
 //! process took meanwhile is passed over.
 
 use std::{
@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{
     Result, Spool,
-    names::{Held, Waiting},
+    names::{self, Held, Waiting},
     names_in, read_whole, unavailable,
 };
 use crate::{
@@ -51,9 +51,13 @@ impl Spool {
         for name in names {
             let path = self.parked_path(&name);
             let Some((_, held, _)) = parse(&name) else { continue };
+            let now = UnixMillis::now();
             let taken = File::open(&path).and_then(read_whole).and_then(|wire| {
                 match what {
-                    Unpark::Replay => fs::rename(&path, self.new_path(&Waiting { due: UnixMillis::now(), id: held.id, receives: 0 }.name()))?,
+                    Unpark::Replay => {
+                        let id = names::replayed(held.id, now);
+                        fs::rename(&path, self.new_path(&Waiting { due: now, id: &id, receives: 0 }.name()))?
+                    }
                     Unpark::Drop => fs::remove_file(&path)?,
                 }
                 Ok(wire)

@@ -15,6 +15,9 @@ use crate::{clock::UnixMillis, keyed::hex};
 /// Characters of the envelope's group in a name. 32 bits only keep senders apart for a while: two that share them
 /// share their turns.
 const GROUP_CHARS: usize = 8;
+/// Ends the id of a message that an operator brought back from the dead letters. An earlier version takes such an id for
+/// one without a group.
+const REPLAYED: &str = "_replayed";
 
 /// A message's name in `tmp/`, and the part of its names in the other folders that never changes.
 pub(super) fn id(arrived: UnixMillis, random: [u8; 8], group: &str) -> String {
@@ -26,6 +29,17 @@ pub(super) fn id(arrived: UnixMillis, random: [u8; 8], group: &str) -> String {
     }
 }
 
+/// The id of the message with this one, when it is put anew from the dead letters at `now`.
+pub(super) fn replayed(id: &str, now: UnixMillis) -> String {
+    let rest = id.split_once('_').map_or(id, |(_, rest)| rest);
+    format!("{:013}_{}{REPLAYED}", now.0, rest.strip_suffix(REPLAYED).unwrap_or(rest))
+}
+
+/// Whether it was brought back from the dead letters.
+pub(super) fn is_replayed(id: &str) -> bool {
+    id.ends_with(REPLAYED)
+}
+
 /// When the message of this id was put.
 pub(super) fn arrival(id: &str) -> Option<UnixMillis> {
     id.split_once('_')?.0.parse().ok().map(UnixMillis)
@@ -33,7 +47,7 @@ pub(super) fn arrival(id: &str) -> Option<UnixMillis> {
 
 /// The group in an id. Names of earlier versions have none: together they are one group.
 fn group(id: &str) -> Option<u32> {
-    id.splitn(3, '_').nth(2).and_then(group_number)
+    id.strip_suffix(REPLAYED).unwrap_or(id).splitn(3, '_').nth(2).and_then(group_number)
 }
 
 fn group_number(short: &str) -> Option<u32> {
@@ -138,6 +152,21 @@ mod tests {
             (old.due, old.receives, group(old.id), arrival(old.id)),
             (UnixMillis(1_790_000_000_001), 2, None, Some(UnixMillis(1_790_000_000_000)))
         );
+    }
+
+    #[test]
+    fn a_replayed_name_is_put_anew_keeps_its_group_and_is_marked_once() {
+        let then = UnixMillis(1_790_000_000_000);
+        for (group_of_it, number) in [(FLOODER, Some(0xaaaa_aaaa)), ("", None)] {
+            let fresh = id(then, [7; 8], group_of_it);
+            let once = replayed(&fresh, NOW);
+            assert_eq!(once, format!("1790000000500{}_replayed", &fresh[13..]));
+            assert_eq!(replayed(&once, NOW), once);
+            assert_eq!((group(&once), arrival(&once)), (number, Some(NOW)));
+            assert_eq!((is_replayed(&fresh), is_replayed(&once)), (false, true));
+            let name = Waiting { due: NOW, id: &once, receives: 2 }.name();
+            assert_eq!(Waiting::parse(&name).map(|waiting| (waiting.id, waiting.receives)), Some((once.as_str(), 2)));
+        }
     }
 
     #[test]

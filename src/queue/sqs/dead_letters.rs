@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeN
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 
-use super::{SqsQueue, failed, seconds, wire};
+use super::{REPLAYED, SqsQueue, failed, seconds, wire};
 use crate::{
     clock::UnixMillis,
     envelope::Envelope,
@@ -129,6 +129,7 @@ impl SqsQueue {
             let group = Envelope::decode(&wire).ok().map(|envelope| envelope.facts.group).filter(|group| !group.is_empty());
             let body = message.body().unwrap_or_default();
             let send = self.client.send_message().queue_url(&self.url).message_body(body).set_message_group_id(group);
+            let send = send.message_attributes(REPLAYED, text_attribute("1")?);
             send.send().await.map_err(failed("sqs:SendMessage", &self.url))?;
         }
         let delete = self.client.delete_message().queue_url(&self.dead_letter_url).set_receipt_handle(message.receipt_handle.clone());

@@ -140,6 +140,10 @@ impl World {
     }
 
     async fn put_mail(&self, sender: &str, queue_id: &str, mail: Mail) {
+        self.put_mail_of(UnixMillis::now(), sender, queue_id, mail).await;
+    }
+
+    async fn put_mail_of(&self, arrived: UnixMillis, sender: &str, queue_id: &str, mail: Mail) {
         let secret = self.settings.secret().expect("set");
         let facts = Facts {
             request_key: request_key(&secret, "mx", queue_id, "get@example.com"),
@@ -148,7 +152,7 @@ impl World {
             rcpt_to: "get@example.com".into(),
             queue_id: queue_id.into(),
             host: "mx".into(),
-            arrived: UnixMillis::now(),
+            arrived,
             ..Facts::default()
         };
         self.ground.queue.put(&Envelope { facts, mail }).await.expect("put");
@@ -604,4 +608,53 @@ async fn replies_of_a_sender_that_is_away_wait_while_the_others_leave_and_need_n
         assert!(matches!(world.end().await, Outcome::Retry(Wait::Breaker(_))));
     }
     assert_eq!((smtp.sent().len(), tries.load(Ordering::SeqCst)), (6, 1), "only the first was tried");
+}
+
+fn counts(metrics: &Metrics) -> [u64; 4] {
+    let figures = metrics.figures();
+    [figures.processing_time.count(), figures.processing_time_stale.count(), figures.queue_wait.count(), figures.received]
+}
+
+#[tokio::test]
+async fn what_is_old_or_was_replayed_says_nothing_of_how_fast_the_fleet_is() {
+    let mut world = World::start(Scripted::good(), Scripted::good()).await;
+    let mail = || Mail::Inline(Bytes::from_static(b"From: a@example.org\n\n"));
+    world.put_mail("a@example.org", "1", mail()).await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!(counts(&world.metrics), [1, 0, 1, 1]);
+    world.put_mail_of(UnixMillis::now() - Duration::from_secs(3_601), "b@example.org", "2", mail()).await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!(counts(&world.metrics), [1, 1, 2, 2], "it did wait in the queue");
+    world.put_mail_of(UnixMillis::now() + Duration::from_secs(60), "c@example.org", "3", mail()).await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((counts(&world.metrics), world.metrics.figures().processing_time.per_mille(0)), ([2, 1, 3, 3], Some(0)), "an MX whose clock is fast");
+
+    // Out of the dead letters.
+    let dead = world.dir.path().join("spool/parked/1790000000000-1790000000000_00000000000000ff.9.poison");
+    let facts = Facts { mail_from: "d@example.org".into(), rcpt_to: "get@example.com".into(), arrived: UnixMillis::now(), ..Facts::default() };
+    let secret = world.settings.secret().expect("set");
+    let keys = (request_key(&secret, "mx", "5", "get@example.com"), mail_key(&secret, "mx", "5"));
+    let facts = Facts { request_key: keys.0, mail_key: keys.1, queue_id: "5".into(), host: "mx".into(), ..facts };
+    std::fs::write(&dead, Envelope { facts, mail: mail() }.encode()).expect("written");
+    let chosen = replyfleet::queue::Chosen::All;
+    let replayed = world.ground.queue.unpark(&chosen, replyfleet::queue::Unpark::Replay, UnixMillis(u64::MAX), 10).await;
+    assert_eq!(replayed.expect("replayed").len(), 1);
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!(counts(&world.metrics), [2, 2, 3, 4], "counted as received, and its wait is not the queue's");
+}
+
+#[tokio::test]
+async fn a_message_counts_once_however_often_it_was_received() {
+    let tries = AtomicUsize::new(0);
+    let ses = Scripted::new(Duration::ZERO, move |_| match tries.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(SendError::NotSent("451".into())),
+        _ => Ok(Accepted),
+    });
+    let mut world = World::start(ses, Scripted::good()).await;
+    world.put("a@example.org", "1").await;
+    assert_eq!([world.end().await, world.end().await], [Outcome::Retry(Wait::Sender), Outcome::Answered]);
+    assert_eq!(counts(&world.metrics), [1, 0, 1, 1]);
+    let figures = world.metrics.figures();
+    assert!(figures.handling_time.count() >= 2, "once for each receipt");
+    assert_eq!(figures.responses_sent.values().sum::<u64>(), 2);
 }

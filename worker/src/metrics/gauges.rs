@@ -1,12 +1,12 @@
 //! What is so now, beside what was counted ([`super::figures`]): who this worker is, how full the queue is, how old its oldest
-//! message and the catalogue are. Looked at now and then; what cannot be found out is `None`, and nothing fails.
+//! message and the catalogue are. Kept by [`super::sampler`]; what cannot be found out is `None`, and nothing fails.
 
 use std::time::{Duration, Instant};
 
 use replyfleet::{clock::UnixMillis, queue::Depth};
 
 /// What is so now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gauges {
     /// A random word for the process, as the database's list of workers has it.
     pub worker: String,
@@ -18,9 +18,11 @@ pub struct Gauges {
     pub slots: usize,
     /// Messages that it has in hand.
     pub in_hand: usize,
+    /// The share of its slots that was taken in the last minute, from 0 to 1.
+    pub busy_fraction: f64,
     /// How full the queue was when it was last asked; none if it did not answer then.
     pub depth: Option<Depth>,
-    /// How long the oldest message has waited that nobody received; zero if none waits, none if that is not known.
+    /// How long the oldest message has waited that nobody received yet, as far as that is known; none before the first look.
     pub oldest_age: Option<Duration>,
     /// The version of the catalogue in force; empty before the first look.
     pub catalogue_version: String,

@@ -5,23 +5,25 @@
 
 use std::fmt::Write;
 
-use super::text::{self, escape};
+use super::{
+    text::{self, escape},
+    view::Minute,
+};
 
 /// The size of a drawing, in its own units; about as many pixels on a phone.
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 168.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 50.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 26.0;
-/// On the right, with and without the names of lines.
-const RIGHT_NAMED: f64 = 60.0;
-const RIGHT_PLAIN: f64 = 14.0;
+/// What is free on the right, and what each letter of the longest name takes besides, whatever the font.
+const RIGHT: f64 = 16.0;
+const LETTER_WIDTH: f64 = 7.4;
 /// The least distance of two names.
 const NAME_HEIGHT: f64 = 13.0;
-/// Values that are further apart than this many milliseconds are not joined.
-const GAP_MS: u64 = 150_000;
-/// How long the time on a chart may be, in minutes, and how far apart its times stand.
-const WINDOWS: [(u64, u64); 5] = [(30, 10), (60, 15), (120, 30), (180, 60), (360, 120)];
+/// How long the time on a chart may be, how far apart its times stand, and how much of it makes a point, in minutes: more points
+/// than two a pixel are a blur.
+const WINDOWS: [(u64, u64, u64); 5] = [(30, 5, 1), (60, 10, 1), (120, 20, 2), (180, 30, 5), (360, 60, 5)];
 const MINUTE_MS: u64 = 60_000;
 /// Where lines of a chart for lengths of time stand, in milliseconds.
 const SPAN_TICKS: [f64; 10] = [1.0, 10.0, 100.0, 1e3, 1e4, 6e4, 6e5, 3.6e6, 3.6e7, 3.6e8];
@@ -71,14 +73,24 @@ pub(super) struct Window {
     pub(super) to: u64,
     /// Between two times on the axis.
     step: u64,
+    /// What a point stands for.
+    point: u64,
+}
+
+/// How minutes become a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    Mean,
+    Highest,
 }
 
 impl Window {
     /// The shortest of the usual ones that reaches from `oldest` to `now`.
     pub(super) fn reaching(oldest: u64, now: u64) -> Self {
         let minutes = now.saturating_sub(oldest) / MINUTE_MS;
-        let (length, step) = WINDOWS.into_iter().find(|(length, _)| minutes <= *length).unwrap_or(WINDOWS[WINDOWS.len() - 1]);
-        Self { from: now.saturating_sub(length * MINUTE_MS), to: now, step: step * MINUTE_MS }
+        let window = WINDOWS.into_iter().find(|(length, ..)| minutes <= *length);
+        let (length, step, point) = window.unwrap_or(WINDOWS[WINDOWS.len() - 1]);
+        Self { from: now.saturating_sub(length * MINUTE_MS), to: now, step: step * MINUTE_MS, point: point * MINUTE_MS }
     }
 
     /// In words.
@@ -88,6 +100,29 @@ impl Window {
             minutes @ 0..60 => format!("the last {minutes} minutes"),
             minutes => format!("the last {} hours", minutes / 60),
         }
+    }
+
+    /// What a point stands for, in words.
+    pub(super) fn point_words(self) -> String {
+        match self.point / MINUTE_MS {
+            1 => "by the minute".into(),
+            minutes => format!("each {minutes} minutes; rates are their mean, times and levels their highest"),
+        }
+    }
+
+    /// The points of a line: these minutes' values, joined.
+    pub(super) fn points(self, minutes: &[Minute], join: Join, value: impl Fn(&Minute) -> Option<f64>) -> Vec<(u64, Option<f64>)> {
+        let groups = minutes.chunk_by(|one, next| one.at_ms / self.point == next.at_ms / self.point);
+        let point = |group: &[Minute]| {
+            let values: Vec<f64> = group.iter().filter_map(&value).collect();
+            #[expect(clippy::cast_precision_loss, reason = "a few minutes")]
+            let joined = match join {
+                Join::Mean => values.iter().sum::<f64>() / values.len() as f64,
+                Join::Highest => values.iter().copied().fold(0.0, f64::max),
+            };
+            Some((group.last()?.at_ms, (!values.is_empty()).then_some(joined)))
+        };
+        groups.filter_map(point).filter(|(at_ms, _)| *at_ms >= self.from).collect()
     }
 }
 
@@ -128,6 +163,13 @@ impl Scale {
             Scale::Span | Scale::SpanByTens if value == 0.0 => "0 s".into(),
             Scale::Span | Scale::SpanByTens => text::span(value.round() as u64).replace(".0 s", " s"),
         }
+    }
+
+    /// A value beside its line: in one unit, for there is little room.
+    fn label(self, tick: f64) -> String {
+        let is_span = matches!(self, Scale::Span | Scale::SpanByTens);
+        let unit = [(3.6e6, "h"), (6e4, "min"), (1e3, "s")].into_iter().find(|(unit, _)| is_span && tick > 0.0 && tick % unit == 0.0);
+        unit.map_or_else(|| self.word(tick), |(unit, word)| format!("{:.0} {word}", tick / unit))
     }
 }
 
@@ -179,7 +221,9 @@ impl Chart {
     }
 
     fn right(&self) -> f64 {
-        WIDTH - if self.series.iter().all(|series| series.name.is_empty()) { RIGHT_PLAIN } else { RIGHT_NAMED }
+        #[expect(clippy::cast_precision_loss, reason = "a few letters")]
+        let letters = self.series.iter().map(|series| series.name.len()).max().unwrap_or(0) as f64;
+        WIDTH - RIGHT - letters * LETTER_WIDTH
     }
 
     fn x(&self, time: u64) -> f64 {
@@ -201,7 +245,7 @@ impl Chart {
             let at = y(*tick);
             let base = if tick == &ticks[0] { "base" } else { "grid" };
             draw(format!("<path class=\"{base}\" d=\"M{LEFT} {at:.1}H{:.1}\"/>", self.right()));
-            draw(format!("<text x=\"{:.1}\" y=\"{:.1}\" class=\"end\">{}</text>", LEFT - 6.0, at + 4.0, self.scale.word(*tick)));
+            draw(format!("<text x=\"{:.1}\" y=\"{:.1}\" class=\"end\">{}</text>", LEFT - 6.0, at + 4.0, self.scale.label(*tick)));
         }
         let first = self.window.from.next_multiple_of(self.window.step);
         for time in (first..=self.window.to).step_by(usize::try_from(self.window.step).unwrap_or(usize::MAX)) {
@@ -227,7 +271,7 @@ impl Chart {
     fn lines(&self, series: &Series, y: &dyn Fn(f64) -> f64) -> Option<String> {
         let (mut path, mut before) = (String::new(), None);
         for (time, value) in series.points.iter().filter_map(|(time, value)| Some((*time, (*value)?))) {
-            let is_joined = before.is_some_and(|before| time - before <= GAP_MS);
+            let is_joined = before.is_some_and(|before| time - before <= self.window.point * 5 / 2);
             // A line of no length has round ends: a dot.
             let start = if is_joined { "L" } else { "h0M" };
             // Unwrap: a text takes every character.
@@ -282,6 +326,21 @@ mod tests {
     }
 
     #[test]
+    fn many_minutes_become_points_of_a_few() {
+        let minute = |number: u64| Minute { at_ms: number * MINUTE_MS, depth: Some(number % 5).filter(|depth| *depth != 4), ..Minute::default() };
+        let minutes: Vec<Minute> = (0..360).map(minute).collect();
+        let depth = |minute: &Minute| minute.depth.map(|depth| f64::from(u32::try_from(depth).expect("small")));
+        let window = Window::reaching(0, 360 * MINUTE_MS);
+        let points = window.points(&minutes, Join::Highest, depth);
+        assert_eq!((points.len(), points[1]), (72, (9 * MINUTE_MS, Some(3.0))));
+        assert_eq!(window.points(&minutes, Join::Mean, depth)[1].1, Some(1.5), "of those that have one");
+        assert_eq!(window.points(&minutes, Join::Mean, |_| None)[1].1, None);
+        let window = Window::reaching(330 * MINUTE_MS, 360 * MINUTE_MS);
+        assert_eq!(window.points(&minutes, Join::Highest, depth).len(), 30, "those that are shown");
+        assert!(window.point_words().contains("by the minute"));
+    }
+
+    #[test]
     fn lines_of_a_scale_stand_at_round_values_and_hold_every_value() {
         for scale in [Scale::Count, Scale::Span, Scale::SpanByTens] {
             for max in [0.0, 1.0, 3.0, 7.0, 99.0, 101.0, 12_345.0, 5e7, 9e9] {
@@ -297,8 +356,8 @@ mod tests {
             ["10 ms", "100 ms", "1 s"]
         );
         assert_eq!(
-            Scale::Span.ticks(0.0, 65_000.0).into_iter().map(|tick| Scale::Span.word(tick)).collect::<Vec<_>>(),
-            ["0 s", "20 s", "40 s", "1 min", "1 min 20 s"]
+            Scale::Span.ticks(0.0, 65_000.0).into_iter().map(|tick| Scale::Span.label(tick)).collect::<Vec<_>>(),
+            ["0 s", "20 s", "40 s", "1 min", "80 s"]
         );
     }
 

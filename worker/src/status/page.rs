@@ -9,8 +9,8 @@ use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
-    chart::{Chart, Scale, Series, Window},
-    text::{self, ago, count, escape, rate, span, span_s},
+    chart::{Chart, Join, Scale, Series, Window},
+    text::{self, ago, count, escape, rate, round_span, span, span_s},
     view::{ErrorView, Minute, Percentiles, State, Totals, View},
 };
 
@@ -45,12 +45,13 @@ pub fn render(view: &View, every: Option<u64>) -> String {
     page += &header(view, (word, shape, tone), every);
     page += "<main>\n";
     page += &notices(view);
-    if view.state != State::Starting {
+    if view.state == State::Starting {
+        page += &errors(view);
+    } else {
         page += &tiles(view);
         page += &charts(view);
         page += &halves(view);
     }
-    page += &errors(view);
     page += "</main>\n";
     page += "<footer>\n<p>Counts are this worker’s own, since its start; the queue is the whole fleet’s. Times are UTC.</p>\n<ul>\n";
     for (path, what) in [("status.json", "as JSON"), ("metrics", "for Prometheus"), ("healthz", "whether it moves"), ("readyz", "whether it answers")]
@@ -91,7 +92,7 @@ fn header(view: &View, (word, shape, tone): (&str, &str, &str), every: Option<u6
     let up = span(view.at_ms.saturating_sub(view.started_ms));
     let choices = [None].into_iter().chain(EVERY_S.map(Some)).map(|choice| {
         let (path, name) = match choice {
-            None => ("/".to_owned(), "only when reloaded".to_owned()),
+            None => ("/".to_owned(), "off".to_owned()),
             Some(seconds) => (format!("/?every={seconds}"), format!("every {seconds} s")),
         };
         let current = if choice == every { " aria-current=\"true\"" } else { "" };
@@ -100,7 +101,7 @@ fn header(view: &View, (word, shape, tone): (&str, &str, &str), every: Option<u6
     format!(
         "<header>\n<div><h1>replyfleet</h1> <p class=\"state {tone}\"><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\">{shape}</svg>{word}</p> \
          <p class=\"quiet\">{worker}runs for {up} · version {}</p></div>\n\
-         <div><p><time datetime=\"{}\">{} UTC</time></p>\n<nav aria-label=\"How often this page comes anew\"><ul><li class=\"quiet\">Anew</li>{}</ul></nav></div>\n</header>\n",
+         <div><p><time datetime=\"{}\">{} UTC</time></p>\n<nav aria-label=\"Refresh\"><ul><li class=\"quiet\">Refresh</li>{}</ul></nav></div>\n</header>\n",
         escape(&view.version),
         text::machine(view.at_ms),
         text::date_and_clock(view.at_ms),
@@ -129,8 +130,9 @@ fn notices(view: &View) -> String {
         State::Answering => {}
     }
     for breaker in &view.breakers {
-        let since = ago(view.at_ms, breaker.since_ms);
-        notices.push((true, format!("<strong>{} is away</strong> ({}), since {since}", escape(&breaker.name), escape(&words(&breaker.reason)))));
+        let (name, reason) = (escape(&breaker.name), escape(&words(&breaker.reason)));
+        let time = round_span(view.at_ms.saturating_sub(breaker.since_ms));
+        notices.push((true, format!("<strong>{name} is away</strong> ({reason}) for {time}. It is asked again and again whether it is back.")));
     }
     if view.is_shedding {
         notices.push((false, "<strong>Answers go without attachments</strong> because the queue is long.".into()));
@@ -192,18 +194,16 @@ fn tiles(view: &View) -> String {
 fn of_the_last(last: &Minute, times: &Percentiles) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a minute or so")]
     let seconds = last.seconds.round() as u64;
-    format!("{} in the last {}", count(times.count), span_s(seconds))
+    format!("{} in the last {seconds} s", count(times.count))
 }
 
 fn charts(view: &View) -> String {
     let minutes = &view.minutes;
     let window = Window::reaching(minutes.first().map_or(view.at_ms, |minute| minute.at_ms), view.at_ms);
-    let line = |name, class, value: &dyn Fn(&Minute) -> Option<f64>| Series {
-        name,
-        class,
-        points: minutes.iter().filter(|minute| minute.at_ms >= window.from).map(|minute| (minute.at_ms, value(minute))).collect(),
-    };
-    let time = |name, class, of: fn(&Percentiles) -> Option<u64>| line(name, class, &|minute| of(&minute.processing_time).map(number));
+    let line = |name, class, join, value: &dyn Fn(&Minute) -> Option<f64>| Series { name, class, points: window.points(minutes, join, value) };
+    let mean = |name, class, value: fn(&Minute) -> f64| line(name, class, Join::Mean, &|minute| Some(value(minute)));
+    let highest = |value: fn(&Minute) -> Option<f64>| vec![line("", "one", Join::Highest, &value)];
+    let time = |name, class, of: fn(&Percentiles) -> Option<u64>| line(name, class, Join::Highest, &|minute| of(&minute.processing_time).map(number));
     let charts = [
         Chart {
             id: "mails",
@@ -211,8 +211,8 @@ fn charts(view: &View) -> String {
             unit: "a minute",
             scale: Scale::Count,
             series: vec![
-                line("answered", "one", &|minute| Some(minute.per_minute(minute.answered))),
-                line("came", "two", &|minute| Some(minute.per_minute(minute.received))),
+                mean("answered", "one", |minute| minute.per_minute(minute.answered)),
+                mean("came", "two", |minute| minute.per_minute(minute.received)),
             ],
             window,
         },
@@ -229,7 +229,7 @@ fn charts(view: &View) -> String {
             title: "Replies",
             unit: "accepted a minute",
             scale: Scale::Count,
-            series: vec![line("", "one", &|minute| Some(minute.per_minute(minute.sent)))],
+            series: vec![mean("", "one", |minute| minute.per_minute(minute.sent))],
             window,
         },
         Chart {
@@ -237,7 +237,7 @@ fn charts(view: &View) -> String {
             title: "Waiting",
             unit: "messages in the queue",
             scale: Scale::Count,
-            series: vec![line("", "one", &|minute| minute.depth.map(number))],
+            series: highest(|minute| minute.depth.map(number)),
             window,
         },
         Chart {
@@ -245,7 +245,7 @@ fn charts(view: &View) -> String {
             title: "Oldest waiting",
             unit: "time in the queue",
             scale: Scale::Span,
-            series: vec![line("", "one", &|minute| minute.oldest_s.map(|seconds| number(seconds) * 1e3))],
+            series: highest(|minute| minute.oldest_s.map(|seconds| number(seconds) * 1e3)),
             window,
         },
         Chart {
@@ -253,15 +253,16 @@ fn charts(view: &View) -> String {
             title: "Busy",
             unit: "share of the slots’ time",
             scale: Scale::Share,
-            series: vec![line("", "one", &|minute| Some(minute.busy_fraction))],
+            series: vec![mean("", "one", |minute| minute.busy_fraction)],
             window,
         },
     ];
     let words = capitalised(&window.words());
     let charts: String = charts.iter().map(Chart::render).collect();
     format!(
-        "<section aria-labelledby=\"hours\">\n<h2 id=\"hours\">{words} <span class=\"quiet\">by the minute</span></h2>\n\
+        "<section aria-labelledby=\"hours\">\n<h2 id=\"hours\">{words} <span class=\"quiet note\">{}</span></h2>\n\
          <div class=\"charts\">\n{charts}</div>\n{}</section>\n",
+        window.point_words(),
         last_minutes(minutes)
     )
 }
@@ -298,7 +299,13 @@ fn last_minutes(minutes: &[Minute]) -> String {
 }
 
 fn halves(view: &View) -> String {
-    format!("<div class=\"halves\">\n{}<div class=\"stack\">\n{}{}</div>\n</div>\n", ends(&view.last_hour, &view.totals), sent(view), facts(view))
+    format!(
+        "<div class=\"halves\">\n<div class=\"stack\">\n{}{}</div>\n<div class=\"stack\">\n{}{}</div>\n</div>\n",
+        ends(&view.last_hour, &view.totals),
+        errors(view),
+        sent(view),
+        facts(view)
+    )
 }
 
 /// How messages ended, by outcome and why.
@@ -322,7 +329,7 @@ fn ends(hour: &Totals, all: &Totals) -> String {
         )
     });
     format!(
-        "{head}<table><thead><tr><th scope=\"col\">outcome</th><th scope=\"col\" class=\"number\">last hour</th><th scope=\"col\">share of it</th>\
+        "{head}<table><thead><tr><th scope=\"col\">outcome</th><th scope=\"col\" class=\"number\">last hour</th><th scope=\"col\" class=\"share\">share of it</th>\
          <th scope=\"col\" class=\"number\">since start</th></tr></thead>\n<tbody>\n{}</tbody></table>\n</section>\n",
         rows.collect::<String>()
     )

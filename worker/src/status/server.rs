@@ -5,7 +5,7 @@
 //! time and the size of a header are bounded; who asks for too much is left waiting, and the worker's messages are not.
 //! What fails in here ends a connection, and is nobody else's affair.
 
-use std::{convert::Infallible, fmt::Write, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -26,6 +26,7 @@ use super::{
     page::{self, EVERY_S},
     view::State,
 };
+use crate::metrics::prometheus;
 
 /// Connections at a time. One more waits until another ends, which it does within [`CONNECTION_MAX`].
 const CONNECTIONS_MAX: usize = 16;
@@ -55,7 +56,6 @@ const EVERY_ANSWER: [(HeaderName, &str); 6] = [
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Begins to serve, if the settings say where; says in the log where that is, or why not.
 pub async fn begin(listen: StatusListen, status: &Arc<Status>) {
@@ -170,13 +170,8 @@ fn ready(readiness: Readiness) -> Answer {
 /// The Prometheus text format, version 0.0.4.
 fn metrics(status: &Status) -> Answer {
     let Some(metrics) = status.metrics() else { return Answer::text(StatusCode::SERVICE_UNAVAILABLE, "starting: nothing is counted yet") };
-    let (figures, gauges) = (metrics.figures(), metrics.gauges());
-    let mut body = format!("# TYPE replyfleet_in_hand gauge\nreplyfleet_in_hand {}\n# TYPE replyfleet_ended_total counter\n", gauges.in_hand);
-    for ((outcome, why), count) in &figures.ended {
-        // Unwrap: a text takes every character.
-        writeln!(body, "replyfleet_ended_total{{outcome=\"{outcome}\",why=\"{why}\"}} {count}").unwrap();
-    }
-    Answer { status: StatusCode::OK, kind: EXPOSITION, body, more: Vec::new() }
+    let body = prometheus::render(&metrics.figures(), &metrics.gauges(), &metrics.breakers());
+    Answer { status: StatusCode::OK, kind: prometheus::CONTENT_TYPE, body, more: Vec::new() }
 }
 
 /// Whether a request names this machine as the one it is for (RFC 9112 §3.2), once.

@@ -39,7 +39,7 @@ pub(super) fn rate(rate: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is not negative, and ends at the largest number")]
     match rate {
         rate if rate < 0.05 => "0".into(),
-        rate if rate < 9.95 => format!("{rate:.1}"),
+        rate if rate < 9.95 => format!("{rate:.1}").trim_end_matches(".0").to_owned(),
         rate => count(rate.round() as u64),
     }
 }
@@ -72,13 +72,19 @@ pub(super) fn span_s(seconds: u64) -> String {
 pub(super) fn ago(now_ms: u64, then_ms: u64) -> String {
     let ago = match now_ms.saturating_sub(then_ms) {
         0..SECOND_MS => "now".to_owned(),
-        millis @ SECOND_MS..MINUTE_MS => format!("{} s ago", millis / SECOND_MS),
-        // Seconds of a time that is hours away say nothing.
-        millis @ MINUTE_MS..HOUR_MS => format!("{} min ago", millis / MINUTE_MS),
-        millis => format!("{} ago", span(millis)),
+        millis => format!("{} ago", round_span(millis)),
     };
     let when = if now_ms / DAY_MS == then_ms / DAY_MS { clock(then_ms) } else { date_and_clock(then_ms) };
     format!("<time datetime=\"{}\">{ago} <span class=\"quiet\">{when} UTC</span></time>", machine(then_ms))
+}
+
+/// A length of time for a glance: its first unit, and from an hour on two.
+pub(super) fn round_span(millis: u64) -> String {
+    match millis {
+        0..MINUTE_MS => format!("{} s", millis / SECOND_MS),
+        MINUTE_MS..HOUR_MS => format!("{} min", millis / MINUTE_MS),
+        _ => span(millis),
+    }
 }
 
 /// `HH:MM:SS`.
@@ -121,7 +127,7 @@ mod tests {
     #[test]
     fn counts_have_their_thousands_apart() {
         assert_eq!([0, 7, 999, 1_000, 12_345, 1_234_567].map(count), ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
-        assert_eq!([0.0, 0.01, 0.25, 9.94, 9.96, 1234.4].map(rate), ["0", "0", "0.2", "9.9", "10", "1,234"]);
+        assert_eq!([0.0, 0.01, 0.25, 7.02, 9.94, 9.96, 1234.4].map(rate), ["0", "0", "0.2", "7", "9.9", "10", "1,234"]);
     }
 
     #[test]

@@ -64,8 +64,8 @@ fn every_state_has_its_word_and_what_follows_from_it() {
         assert!(page.contains(wanted), "{wanted}: {page}");
     }
     let page = render(&View { breakers: vec![breaker()], ..view() }, None);
-    assert!(page.contains("<title>Answering in part") && page.contains("<strong>send.SES is away</strong> (no answer), since "), "{page}");
-    assert!(page.contains(">2 min ago <"), "{page}");
+    assert!(page.contains("<title>Answering in part") && page.contains("<strong>send.SES is away</strong> (no answer) for 2 min."), "{page}");
+    assert!(page.contains("2 min ago <"), "{page}");
 }
 
 #[test]

@@ -1,0 +1,178 @@
+//! Row 32: CloudWatch is away, slow, refuses or says nonsense. Mail is answered as fast, nothing is counted twice, and what surely did
+//! not arrive comes later.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use replyfleet_tests::{
+    cloudwatch::{Endpoint, PUT},
+    faults::{Fault, Rule},
+    installation::aws,
+    metadata::Metadata,
+    wait_for,
+    web::{Answer, serve},
+};
+
+use crate::bed::{Bed, PATIENCE};
+
+const BASE: &str = "database.url = \"sqlite:DIR/ledger.db\"\nsend.SES = { kind = \"maildir\", dir = \"DIR/replies\" }";
+const MAILS: usize = 20;
+/// All mails are answered in that time; a call to CloudWatch is given up after five seconds.
+const QUICK: Duration = Duration::from_secs(4);
+/// What the metrics may add to the end of a worker, and some more for a slow machine.
+const STOP_QUICK: Duration = Duration::from_secs(5);
+
+fn settings(url: &str, more: &str) -> String {
+    let aws = aws(url).replace(" }", ", imds_endpoint_url = \"http://127.0.0.1:9\" }");
+    format!("{BASE}\naws = {aws}\nmetrics = {{ cloudwatch = true, period_s = 1, sample_s = 1, {more} }}")
+}
+
+fn bed(url: &str) -> Bed {
+    Bed::new(&settings(url, "auto_scaling_group = \"workers\""))
+}
+
+/// All mails, answered; how long that took.
+async fn answer(bed: &Bed) -> Duration {
+    let start = Instant::now();
+    for number in 0..MAILS {
+        bed.put(number).await;
+    }
+    bed.wait_until_empty();
+    assert_eq!(bed.answered("replies").len(), MAILS, "each once");
+    start.elapsed()
+}
+
+fn is_about(sum: f64, count: usize) -> bool {
+    (sum - count as f64).abs() < 1e-6
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_surely_did_not_arrive_comes_later_and_once() {
+    for (status, code) in [(400, "ThrottlingException"), (503, "ServiceUnavailable"), (403, "AccessDenied")] {
+        let cloudwatch = Endpoint::start();
+        let fault = cloudwatch.faults().add(Rule::new(PUT, Fault::Answer { status, code: code.into() }));
+        let bed = bed(&cloudwatch.endpoint());
+        let mut worker = bed.start_ready();
+        let took = answer(&bed).await;
+        assert!(took < QUICK, "{code}: {took:?}");
+        worker.wait_until_logged(&["WARN", "CloudWatch does not take metrics", code]);
+        wait_for("three periods", PATIENCE, || (cloudwatch.calls() >= 3).then_some(()));
+        assert!(cloudwatch.data().is_empty());
+        cloudwatch.faults().remove(fault);
+        worker.wait_until_logged(&["INFO", "CloudWatch takes metrics again"]);
+        wait_for(&format!("all counts after {code}"), PATIENCE, || is_about(cloudwatch.sum("message_received"), MAILS).then_some(()));
+        assert_eq!(worker.logged(&["CloudWatch does not take metrics"]), 1, "one line a minute");
+        worker.stop();
+        assert!(is_about(cloudwatch.sum("response_sent"), MAILS) && is_about(cloudwatch.sum("message_received"), MAILS), "{code}");
+        assert_eq!(cloudwatch.refusals(), [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_have_arrived_is_never_counted_twice() {
+    for fault in [Fault::ActThenHang, Fault::ActThenCut, Fault::BlackHole, Fault::Answer { status: 500, code: "InternalServiceFault".into() }] {
+        let cloudwatch = Endpoint::start();
+        let id = cloudwatch.faults().add(Rule::new(PUT, fault.clone()));
+        let bed = bed(&cloudwatch.endpoint());
+        let mut worker = bed.start_ready();
+        let took = answer(&bed).await;
+        assert!(took < QUICK, "{fault:?}: {took:?}");
+        worker.wait_until_logged(&["WARN", "CloudWatch does not take metrics"]);
+        cloudwatch.faults().remove(id);
+        worker.wait_until_logged(&["INFO", "CloudWatch takes metrics again"]);
+        let start = Instant::now();
+        worker.stop();
+        assert!(start.elapsed() < STOP_QUICK, "{fault:?}: {:?}", start.elapsed());
+        let (sum, is_kept) = (cloudwatch.sum("message_received"), matches!(fault, Fault::ActThenHang | Fault::ActThenCut));
+        assert!(sum <= MAILS as f64 + 1e-6, "{fault:?}: {sum}");
+        assert!(!is_kept || is_about(sum, MAILS), "{fault:?}: {sum}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cloudwatch_that_never_answers_does_not_keep_a_worker_from_ending() {
+    let cloudwatch = Endpoint::start();
+    cloudwatch.faults().add(Rule::new(PUT, Fault::BlackHole));
+    let bed = bed(&cloudwatch.endpoint());
+    let worker = bed.start_ready();
+    answer(&bed).await;
+    wait_for("a call", PATIENCE, || (cloudwatch.calls() > 0).then_some(()));
+    let start = Instant::now();
+    worker.stop();
+    assert!(start.elapsed() < STOP_QUICK, "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_from_cloudwatch_disturbs_nobody() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&calls);
+    let bodies: [(u16, &[u8]); 4] = [(200, b"<html>"), (502, b"<html>"), (200, &[0xff, 0x00]), (418, b"")];
+    let url = serve(move |_| {
+        let (status, body) = bodies[seen.fetch_add(1, Ordering::SeqCst) % bodies.len()];
+        Answer::new(status, body)
+    });
+    let bed = bed(&url);
+    let worker = bed.start_ready();
+    assert!(answer(&bed).await < QUICK);
+    wait_for("all kinds of nonsense", PATIENCE, || (calls.load(Ordering::SeqCst) >= 6).then_some(()));
+    worker.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_worker_tells_of_every_period_and_calls_once_a_period_however_much_mail_there_is() {
+    let cloudwatch = Endpoint::start();
+    let bed = bed(&cloudwatch.endpoint());
+    let start = Instant::now();
+    let worker = bed.start_ready();
+    answer(&bed).await;
+    wait_for("six periods", PATIENCE, || (cloudwatch.of("busy_fraction").len() >= 6).then_some(()));
+    worker.stop();
+    let most = start.elapsed().as_secs() + 3;
+    assert!(cloudwatch.calls() <= most, "{} calls in {most} s", cloudwatch.calls());
+    assert!(is_about(cloudwatch.sum("response_sent"), MAILS) && is_about(cloudwatch.sum("message_received"), MAILS), "the last part too");
+    let answered: f64 = cloudwatch.of("processing_time").iter().flat_map(|datum| &datum.values).map(|(_, count)| count).sum();
+    assert!(is_about(answered, MAILS), "{answered}");
+    for datum in cloudwatch.data() {
+        assert_eq!((datum.namespace.as_str(), datum.resolution_s), ("replyfleet", 1));
+        assert_eq!(datum.dimensions["AutoScalingGroupName"], "workers");
+    }
+    for name in ["busy_fraction", "in_hand", "oldest_age", "queue_depth", "response_sent", "message_received", "catalogue_age"] {
+        let data = cloudwatch.of(name);
+        assert!(data.len() >= 6, "{name}: {}", data.len());
+        assert!(data.iter().all(|datum| datum.dimensions.len() == 1), "{name}");
+    }
+    let stamps: Vec<u64> = cloudwatch.of("busy_fraction").iter().map(|datum| datum.at.0).collect();
+    assert!(stamps.iter().all(|stamp| stamp % 1_000 == 999), "the last millisecond of a period: {stamps:?}");
+    assert!(stamps.windows(2).all(|pair| pair[0] < pair[1]), "{stamps:?}");
+    assert_eq!(cloudwatch.refusals(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_group_is_the_machines_own_if_the_settings_name_none_and_without_one_nothing_is_published() {
+    let (cloudwatch, metadata) = (Endpoint::start(), Metadata::start(&[("tags/instance/aws:autoscaling:groupName", "by-tag")]));
+    let text = settings(&cloudwatch.endpoint(), "host = true").replace("http://127.0.0.1:9", &metadata.url);
+    let bed = Bed::new(&text);
+    let worker = bed.start_ready();
+    wait_for("metrics", PATIENCE, || (!cloudwatch.of("MemoryUtilization").is_empty()).then_some(()));
+    worker.stop();
+    let (memory, disk, busy) = (cloudwatch.of("MemoryUtilization"), cloudwatch.of("DiskSpaceUtilization"), cloudwatch.of("busy_fraction"));
+    for datum in [&memory[0], &disk[0]] {
+        assert_eq!((datum.namespace.as_str(), datum.unit.as_str()), ("System/Linux", "Percent"));
+    }
+    for datum in [&memory[0], &disk[0], &busy[0]] {
+        assert_eq!(datum.dimensions.iter().collect::<Vec<_>>(), [(&"AutoScalingGroupName".to_owned(), &"by-tag".to_owned())]);
+    }
+
+    // Away, its group is asked for a few times; the end of the worker does not wait for that.
+    let elsewhere = Endpoint::start();
+    bed.set(&settings(&elsewhere.endpoint(), ""));
+    let worker = bed.start_ready();
+    let start = Instant::now();
+    worker.stop();
+    assert!(start.elapsed() < STOP_QUICK && elsewhere.calls() == 0);
+}

@@ -1,0 +1,313 @@
+//! Publishes what was measured: at the end of every period one batch, by a task of its own that no message waits for.
+//!
+//! * **Periods** end at whole multiples of their length, on all machines at once, and a batch is stamped with the last
+//!   millisecond of its own: so it lies in the period of which it tells, and an alarm sees it a minute earlier.
+//! * **An outage** costs nothing but memory: batches that surely did not arrive wait, for 15 minutes, and go later with their
+//!   own stamps. What may have arrived (no answer in time, a connection that broke, an error 500) is not sent again: a count
+//!   that is too low for a minute is milder than one that is too high, which could call for machines.
+//! * **At the end** the last part of a period is sent, within 2 s; without gauges, which half a period would falsify.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use replyfleet::{
+    clock::{Clock, UnixMillis},
+    settings::{QueueUrl, Settings},
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    Metrics,
+    cloudwatch::CloudWatch,
+    data::{Parcel, Told, parcels},
+    figures::Figures,
+    host,
+    table::HOST_NAMESPACE,
+};
+use crate::lifecycle::metadata::Metadata;
+
+/// For how long batches wait that could not be sent.
+const BACKLOG: Duration = Duration::from_secs(15 * 60);
+/// How long sending may take at the end.
+const STOP_TIME: Duration = Duration::from_secs(2);
+/// How often one may read in the log that it does not work.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+/// How often the instance is asked for its group before it is taken for an instance without one, and the pause between.
+const GROUP_TRIES_MAX: u32 = 5;
+const GROUP_PAUSE: Duration = Duration::from_secs(10);
+
+/// What came of a parcel that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It surely did not arrive.
+    NotDone(String),
+    /// It may have arrived.
+    Uncertain(String),
+    /// It will never be taken.
+    Unfit(String),
+}
+
+/// Where parcels go: CloudWatch, but for tests.
+#[async_trait]
+pub(super) trait Sink: Send + Sync {
+    /// Sends one, once.
+    async fn put(&self, parcel: &Parcel) -> Result<(), Failure>;
+}
+
+/// Parcels that wait to be sent.
+#[derive(Default)]
+struct Backlog {
+    parcels: Mutex<VecDeque<Parcel>>,
+    /// There will be no more.
+    is_closed: AtomicBool,
+    /// Told when there is one more, or will be none any more.
+    changed: Notify,
+}
+
+impl Backlog {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Parcel>> {
+        // Poisoned: a queue of whole parcels.
+        self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one; returns how many were given up because they are too old.
+    fn push(&self, parcel: Parcel) -> usize {
+        let mut parcels = self.lock();
+        let before = parcels.len();
+        parcels.retain(|waiting| parcel.at.since(waiting.at) < BACKLOG);
+        let given_up = before - parcels.len();
+        parcels.push_back(parcel);
+        given_up
+    }
+}
+
+/// What is published, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    namespace: String,
+    period: Duration,
+    /// The file system of which is told how full it is, if the machine is to be told of.
+    host: Option<PathBuf>,
+}
+
+/// The task that publishes.
+pub(crate) struct Publisher {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Publisher {
+    /// Begins to publish, if the settings say so. It asks who the group is by itself: nobody waits for that.
+    pub(crate) fn start(settings: &Settings, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Option<Self> {
+        if !settings.publishes_metrics() {
+            return None;
+        }
+        let plan = Plan {
+            namespace: settings.metrics.namespace.as_str().to_owned(),
+            period: settings.metrics.period_s.duration(),
+            host: settings.metrics.host.then(|| match &settings.queue.url {
+                QueueUrl::Spool(dir) => dir.clone(),
+                QueueUrl::Sqs(_) => "/".into(),
+            }),
+        };
+        let (stop, mut stopped) = watch::channel(false);
+        let settings = settings.clone();
+        let task = tokio::spawn(async move {
+            let opened = tokio::select! {
+                opened = open(&settings) => opened,
+                () = turned(&mut stopped) => return,
+            };
+            match opened {
+                Ok((sink, group)) => publish(plan, Arc::new(sink), &group, metrics, clock, stopped).await,
+                Err(error) => tracing::warn!(error, "metrics are not published to CloudWatch"),
+            }
+        });
+        Some(Self { stop, task })
+    }
+
+    /// Sends what there still is, for two seconds at most.
+    pub(crate) async fn finish(mut self) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(STOP_TIME, &mut self.task).await.is_err() {
+            tracing::warn!("the last metrics are not published: CloudWatch does not answer in time");
+            self.task.abort();
+        }
+    }
+}
+
+async fn turned(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await; // an error means that nobody wants us any more
+}
+
+/// CloudWatch, and the group.
+async fn open(settings: &Settings) -> Result<(CloudWatch, String), String> {
+    let group = group(settings, GROUP_TRIES_MAX).await?;
+    let sink = CloudWatch::open(&settings.aws, settings.metrics.period_s.duration()).await.map_err(|error| error.to_string())?;
+    tracing::info!(group, namespace = settings.metrics.namespace.as_str(), "metrics are published to CloudWatch");
+    Ok((sink, group))
+}
+
+/// The Auto Scaling group by the settings, else by the instance's tag.
+async fn group(settings: &Settings, tries_max: u32) -> Result<String, String> {
+    if let Some(group) = settings.metrics.auto_scaling_group.as_ref().or(settings.termination.group.as_ref()) {
+        return Ok(group.clone());
+    }
+    let metadata = Metadata::open(&settings.aws).map_err(|error| error.to_string())?;
+    let mut tries = 1;
+    loop {
+        match metadata.group().await {
+            Err(_) if tries < tries_max => tokio::time::sleep(GROUP_PAUSE).await,
+            Err(error) => {
+                return Err(format!("{error}; set metrics.auto_scaling_group, or show tags in the metadata; or set metrics.cloudwatch to false"));
+            }
+            Ok(group) => return Ok(group),
+        }
+        tries += 1;
+    }
+}
+
+/// Whether metrics could be published: the namespace and the group, or what is wrong. Nothing is published.
+///
+/// # Errors
+/// What is wrong, and how to right it.
+pub async fn check(settings: &Settings) -> Result<String, String> {
+    let (group, namespace) = (group(settings, 1).await?, settings.metrics.namespace.as_str());
+    let sink = CloudWatch::open(&settings.aws, settings.metrics.period_s.duration()).await.map_err(|error| error.to_string())?;
+    sink.ask(namespace).await?;
+    Ok(format!("namespace {namespace}, group {group}"))
+}
+
+/// Publishes until it is to stop.
+async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, mut stop: watch::Receiver<bool>) {
+    let backlog = Arc::new(Backlog::default());
+    let sender = Sending(tokio::spawn(send(Arc::clone(&backlog), sink)));
+    let mut told = Figures::default();
+    let mut told_at = metrics.began();
+    loop {
+        let end = period_end(clock.now(), plan.period);
+        let is_last = tokio::select! {
+            () = tokio::time::sleep(end.since(clock.now())) => false,
+            () = turned(&mut stop) => true,
+        };
+        let figures = metrics.figures();
+        let now = Instant::now();
+        let mut gauges = metrics.gauges();
+        let period = figures.since(&told);
+        gauges.busy_fraction = period.busy_fraction(gauges.slots, now.saturating_duration_since(told_at));
+        let at = if is_last { clock.now() } else { stamp(end, clock.now(), plan.period) };
+        let telling = Told { group, figures: &period, gauges: (!is_last).then_some(&gauges), breakers: &metrics.breakers() };
+        let mut made = parcels(at, &plan.namespace, telling.data());
+        if let Some(path) = plan.host.clone().filter(|_| !is_last) {
+            let (memory, disk) = host::shares(path).await;
+            made.extend(parcels(at, HOST_NAMESPACE, telling.host(memory, disk)));
+        }
+        (told, told_at) = (figures, now);
+        let given_up: usize = made.into_iter().map(|parcel| backlog.push(parcel)).sum();
+        if given_up > 0 {
+            tracing::warn!(given_up, "metrics that could not be published for 15 minutes are given up");
+        }
+        backlog.is_closed.store(is_last, Ordering::SeqCst);
+        backlog.changed.notify_one();
+        if is_last {
+            break;
+        }
+    }
+    sender.join().await;
+}
+
+/// The task that sends; it ends with who waits for it.
+struct Sending(JoinHandle<()>);
+
+impl Sending {
+    async fn join(mut self) {
+        let _ = (&mut self.0).await; // it panicked: there is nothing to wait for
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// When the period ends in which it is `now`.
+fn period_end(now: UnixMillis, period: Duration) -> UnixMillis {
+    let millis = period_millis(period);
+    UnixMillis((now.0 / millis + 1) * millis)
+}
+
+/// The stamp of a batch that was to be made at `end` and is made `now`: the last millisecond of the period that was over last.
+/// A process that stood still for a while tells of all that time in one batch.
+fn stamp(end: UnixMillis, now: UnixMillis, period: Duration) -> UnixMillis {
+    let over = UnixMillis(now.0 / period_millis(period) * period_millis(period));
+    over.max(end) - Duration::from_millis(1)
+}
+
+fn period_millis(period: Duration) -> u64 {
+    u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Sends what waits, the oldest first, whenever something is added; after a failure the rest waits for the next period.
+async fn send(backlog: Arc<Backlog>, sink: Arc<dyn Sink>) {
+    let mut said = Said::default();
+    loop {
+        backlog.changed.notified().await;
+        let is_last = backlog.is_closed.load(Ordering::SeqCst);
+        loop {
+            let Some(parcel) = backlog.lock().pop_front() else { break };
+            match sink.put(&parcel).await {
+                Ok(()) => said.is_well(),
+                Err(Failure::NotDone(error)) => {
+                    backlog.lock().push_front(parcel);
+                    said.is_ill(&error, "they are sent later");
+                    break;
+                }
+                Err(Failure::Uncertain(error)) => {
+                    said.is_ill(&error, "they may have arrived and are not sent again");
+                    break;
+                }
+                Err(Failure::Unfit(error)) => said.is_ill(&error, "they are given up"),
+            }
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// What the log was told.
+#[derive(Default)]
+struct Said {
+    ill_at: Option<Instant>,
+    is_ill: bool,
+}
+
+impl Said {
+    fn is_ill(&mut self, error: &str, what: &str) {
+        self.is_ill = true;
+        if self.ill_at.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            self.ill_at = Some(Instant::now());
+            tracing::warn!(error, what, "CloudWatch does not take metrics");
+        }
+    }
+
+    fn is_well(&mut self) {
+        if std::mem::take(&mut self.is_ill) {
+            tracing::info!("CloudWatch takes metrics again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
