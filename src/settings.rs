@@ -13,6 +13,7 @@ mod metrics;
 mod provider;
 mod send;
 mod signing;
+mod status;
 mod termination;
 mod value;
 
@@ -28,6 +29,7 @@ pub use metrics::{MetricsSettings, Namespace, Period};
 pub use provider::{ProviderSettings, Rate, RateSettings};
 pub use send::{RouteSettings, RouteTls, SendMethodName, SendSettings, SenderSettings, SesSettings, SmtpSettings, SmtpTls};
 pub use signing::{Day, KeyMaterial, KeySource, SigningKeySettings, SigningSettings};
+pub use status::{StatusListen, StatusSettings};
 pub use termination::TerminationSettings;
 pub use value::{Count, QueueUrl, Redacted, Seconds, StoreUrl};
 
@@ -146,6 +148,9 @@ pub struct Settings {
     /// What happens when the machine's Auto Scaling group ends it.
     #[serde(default)]
     pub termination: TerminationSettings,
+    /// Where the worker shows how it is.
+    #[serde(default)]
+    pub status: StatusSettings,
     /// What is measured, and where it goes.
     #[serde(default)]
     pub metrics: MetricsSettings,

@@ -6,12 +6,23 @@
 use std::io::IsTerminal;
 
 use tracing::Level;
-use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::Targets,
+    fmt,
+    layer::{Identity, SubscriberExt},
+    util::SubscriberInitExt,
+};
 
 use crate::settings::{LogFormat, LogLevel, LogSettings};
 
 /// Starts logging for this process; a second call changes nothing.
 pub fn init(settings: &LogSettings) {
+    init_beside(settings, Identity::new());
+}
+
+/// [`init`], with another layer that hears what its own filter lets through.
+pub fn init_beside(settings: &LogSettings, other: impl Layer<Registry> + Send + Sync) {
     let level = match settings.level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -25,7 +36,7 @@ pub fn init(settings: &LogSettings) {
         LogFormat::Text => fmt::layer().compact().with_target(false).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).boxed(),
     };
     // An error means that a test already started logging.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(ours)).try_init();
+    let _ = tracing_subscriber::registry().with(other).with(layer.with_filter(ours)).try_init();
 }
 
 /// An error and its causes as one line, outermost first. A cause that its parent's text already ends with is not repeated.

@@ -65,7 +65,7 @@ fn the_example_documents_every_key_with_its_default() {
                 &s.queue,
                 &s.store,
                 &s.catalogue.refresh_s,
-                &s.worker,
+                (&s.worker, &s.status),
                 &s.screen.age_max_s,
                 &s.screen.mail_bytes_max,
                 &s.allowance,
@@ -103,6 +103,7 @@ fn the_example_documents_every_key_with_its_default() {
         "rates",
         "dns",
         "termination",
+        "status",
         "metrics",
     ] {
         let broken = match section {
@@ -141,6 +142,8 @@ fn an_error_names_file_line_key_and_what_was_expected() {
         ("# visibility_s = 120", "visibility_s = 0", vec!["expected seconds from 2"]),
         ("# lmtp = []", "lmtp = [\"tcp:192.0.2.1:24\"]", vec!["not a loopback address"]),
         ("# lmtp = []", "lmtp = [\"/run/lmtp.sock\"]", vec!["\"unix:PATH\""]),
+        ("# listen = \"127.0.0.1:9125\"", "listen = \"0.0.0.0:9125\"", vec!["listen: ", "not a loopback address", "ssh -L"]),
+        ("# listen = \"127.0.0.1:9125\"", "listen = \"localhost:9125\"", vec!["expected \"127.0.0.1:PORT\"", "\"off\""]),
     ] {
         let text = error(&EXAMPLE.replace(from, to));
         assert!(text.contains("replyfleet.toml: "), "{text}");

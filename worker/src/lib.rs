@@ -54,6 +54,7 @@ mod worker;
 
 pub mod lifecycle;
 pub mod startup;
+pub mod status;
 pub mod supervisor;
 
 pub use worker::{OpenError, Worker, catalogue_object};

@@ -13,7 +13,14 @@ use replyfleet::{
     settings::Settings,
     telemetry::{self, chain},
 };
-use replyfleet_worker::{Worker, lifecycle::Lifecycle, pulse::Pulse, startup, supervisor};
+use replyfleet_worker::{
+    Worker,
+    lifecycle::Lifecycle,
+    pulse::Pulse,
+    startup,
+    status::{Status, errors::Errors, server},
+    supervisor,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -50,11 +57,15 @@ async fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&error),
     };
-    telemetry::init(&settings.log);
+    let errors = Errors::default();
+    telemetry::init_beside(&settings.log, errors.layer());
     if arguments.alone {
         return answer_alone(&settings).await;
     }
     let (stop, is_stopping) = watch::channel(false);
+    let pulse = Arc::new(Pulse::new(START_MAX));
+    let status = Arc::new(Status::new(Arc::clone(&pulse), is_stopping.clone(), errors));
+    server::begin(settings.status.listen, &status).await;
     if let Err(error) = stop_at_signal(stop.clone()) {
         return fail(&error);
     }
@@ -63,14 +74,15 @@ async fn main() -> ExitCode {
         Ok(lifecycle) => lifecycle.map(|lifecycle| tokio::spawn(lifecycle.run(stop, is_drained))),
         Err(error) => return fail(&error),
     };
-    let pulse = Arc::new(Pulse::new(START_MAX));
     let watchdog = tokio::spawn(supervisor::keep_telling(Arc::clone(&pulse)));
-    let opened = startup::open(&settings, is_stopping.clone(), &pulse).await;
+    let opened = startup::open(&settings, is_stopping.clone(), &pulse, &status).await;
     watchdog.abort();
     let is_finished = match opened {
         Ok(Some(worker)) => {
             let worker = worker.isolate(&settings, &arguments.config);
             tokio::spawn(supervisor::keep_telling(worker.pulse()));
+            status.opened(worker.watched());
+            tokio::spawn(status.keep_looking());
             supervisor::ready();
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
             tell_when_stopping(is_stopping.clone());

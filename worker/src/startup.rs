@@ -9,7 +9,7 @@ use std::time::Duration;
 use replyfleet::{ground::GroundError, queue::QueueError, settings::Settings, store::StoreError};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{OpenError, Worker, catalogue::keeper::KeeperError, pulse::Pulse, supervisor};
+use crate::{OpenError, Worker, catalogue::keeper::KeeperError, pulse::Pulse, status::Status, supervisor};
 
 /// The pause after the first failure, and the longest.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -35,11 +35,11 @@ impl OpenError {
     }
 }
 
-/// Opens a worker, however long that takes; `None` if `stop` turns true first. `pulse` beats meanwhile.
+/// Opens a worker, however long that takes; `None` if `stop` turns true first. `pulse` beats meanwhile, and `status` hears what is waited for.
 ///
 /// # Errors
 /// [`OpenError`], where waiting does not help.
-pub async fn open(settings: &Settings, mut stop: watch::Receiver<bool>, pulse: &Pulse) -> Result<Option<Worker>, OpenError> {
+pub async fn open(settings: &Settings, mut stop: watch::Receiver<bool>, pulse: &Pulse, status: &Status) -> Result<Option<Worker>, OpenError> {
     let (mut pause, mut tell_at) = (PAUSE_MIN, Instant::now());
     loop {
         pulse.beat(TRY_MAX);
@@ -58,6 +58,7 @@ pub async fn open(settings: &Settings, mut stop: watch::Receiver<bool>, pulse: &
             tell_at = Instant::now() + TELL_EVERY;
         }
         supervisor::status(&format!("waiting for {what}"));
+        status.waits_for(what);
         pulse.beat(pause + TRY_MAX);
         supervisor::starts_within(pause + TRY_MAX + START_GRACE);
         tokio::select! {

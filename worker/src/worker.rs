@@ -26,7 +26,7 @@ use crate::{
     },
     composer::Composer,
     crypto,
-    drain::Drain,
+    drain::{Drain, Respond as _},
     isolation::{Isolation, Plan},
     judge::Judge,
     ledger::{ANSWER_TIMEOUT, Ledger, LedgerError},
@@ -36,6 +36,7 @@ use crate::{
     respond::Responder,
     retention,
     send::{self, Senders},
+    status::Watched,
     switches::keeper::{LOOK_EVERY, SwitchKeeper},
     timer::MachineTimer,
     upkeep::Upkeep,
@@ -235,6 +236,13 @@ impl Worker {
     /// Whether its loop moves.
     pub fn pulse(&self) -> Arc<Pulse> {
         Arc::clone(&self.drain.pulse)
+    }
+
+    /// What the status page looks at.
+    pub fn watched(&self) -> Watched {
+        let (breakers, responder) = (Arc::clone(&self.drain.breakers), Arc::clone(&self.responder));
+        let is_blocked = Arc::new(move || breakers.blocking(|| responder.ways()).is_some());
+        Watched { metrics: self.metrics(), pulse: self.pulse(), is_blocked }
     }
 
     /// Works until `stop` turns true; returns whether every message in hand was finished or given back.

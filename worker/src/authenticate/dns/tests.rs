@@ -91,9 +91,6 @@ fn resident_bytes() -> u64 {
     kilobytes.unwrap_or_default() << 10
 }
 
-/// Set for the process that this test starts to measure in: in its own, other tests take memory meanwhile.
-const BY_ITSELF: &str = "REPLYFLEET_TEST_BY_ITSELF";
-
 /// A hostile zone: each name has 64 KB of tiny records, which take about a megabyte when they are decoded.
 #[tokio::test]
 async fn a_zone_of_floods_fills_no_memory() {
