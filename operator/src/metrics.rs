@@ -5,16 +5,10 @@ mod mrtg;
 use std::{path::Path, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use replyfleet::settings::{AwsSettings, DEFAULT_PATH, Settings};
+use replyfleet::settings::{AwsSettings, DEFAULT_PATH, MetricsSettings, Settings};
+use replyfleet_worker::metrics::table::{GROUP, Kind, PUBLISHED};
 
 use crate::cloudwatch::{Dimension, Metric, Statistic};
-
-/// The dimension that every metric of a fleet has.
-const GROUP: &str = "AutoScalingGroupName";
-/// Where the workers publish unless the settings say otherwise.
-const DEFAULT_NAMESPACE: &str = "replyfleet";
-/// Metrics of the fleet that count something that happened: what is asked of them is how many. Of all others, how much.
-const COUNTS: [&str; 5] = ["ended", "message_received", "request", "response_sent", "ses_throttled"];
 
 #[derive(Args)]
 pub(crate) struct MetricsArguments {
@@ -79,12 +73,12 @@ impl FleetArguments {
     }
 
     /// The place that these name, else the settings.
-    pub(crate) fn place(&self, _settings: Option<&Settings>) -> Place {
-        // The settings' metrics.namespace and metrics.auto_scaling_group come in here.
-        let (own, known_group) = (DEFAULT_NAMESPACE.to_owned(), None::<String>);
-        let namespace = self.namespace.clone().unwrap_or_else(|| own.clone());
-        let is_own = namespace == own;
-        let group = self.group.clone().or_else(|| known_group.filter(|_| is_own));
+    pub(crate) fn place(&self, settings: Option<&Settings>) -> Place {
+        let own = settings.map(|settings| settings.metrics.clone()).unwrap_or_else(MetricsSettings::default);
+        let of_hook = || settings.and_then(|settings| settings.termination.group.clone());
+        let namespace = self.namespace.clone().unwrap_or_else(|| own.namespace.as_str().to_owned());
+        let is_own = namespace == own.namespace.as_str();
+        let group = self.group.clone().or_else(|| own.auto_scaling_group.clone().or_else(of_hook).filter(|_| is_own));
         Place { namespace, is_own, group }
     }
 }
@@ -119,7 +113,8 @@ impl Place {
             "{name}: say with --statistic what to ask of a metric in {}: Sum of what counts, Average of what is measured",
             self.namespace
         );
-        Ok(if COUNTS.contains(&name) { Statistic::Sum } else { Statistic::Average })
+        let is_count = PUBLISHED.iter().any(|metric| metric.name == name && metric.kind == Kind::Counter);
+        Ok(if is_count { Statistic::Sum } else { Statistic::Average })
     }
 }
 

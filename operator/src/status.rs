@@ -12,23 +12,20 @@ mod worker;
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use clap::Args;
-use replyfleet::settings::Settings;
+use replyfleet::settings::{Settings, StatusListen};
 use serde_json::Value;
 
 use self::{fetch::PageUrl, fleet::FleetSource, ground::GroundSource};
 use crate::metrics::{FleetArguments, aws, settings};
-
-/// Where a worker's page is unless its settings say otherwise.
-const DEFAULT_PAGE: &str = "http://127.0.0.1:9125";
 
 #[derive(Args)]
 pub(crate) struct StatusArguments {
     /// Prints JSON; with --watch, a line each time.
     #[arg(long)]
     json: bool,
-    /// One worker, as it sees itself: by its page, which only its own machine is shown [the page: http://127.0.0.1:9125].
-    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = DEFAULT_PAGE, conflicts_with = "fleet")]
-    worker: Option<PageUrl>,
+    /// One worker, as it sees itself: by its page, which only its own machine is shown. Without a URL, where status.listen says.
+    #[arg(long, value_name = "URL", num_args = 0..=1, conflicts_with = "fleet")]
+    worker: Option<Option<PageUrl>>,
     /// The fleet's last hours, from CloudWatch.
     #[arg(long)]
     fleet: bool,
@@ -76,7 +73,8 @@ impl Source {
 pub(crate) async fn run(arguments: &StatusArguments, config: &Path) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(arguments.fleet || !arguments.place.is_given(), "--group and --namespace say where a fleet's figures are: they go with --fleet");
     let source = match &arguments.worker {
-        Some(url) => Source::Worker(url.clone()),
+        Some(Some(url)) => Source::Worker(url.clone()),
+        Some(None) => Source::Worker(own_page(settings(config)?.map(|settings| settings.status.listen).unwrap_or_default())?),
         None if arguments.fleet => {
             let settings = settings(config)?;
             Source::Fleet(FleetSource::open(&aws(settings.as_ref()), arguments.place.place(settings.as_ref()), arguments.hours).await?)
@@ -94,4 +92,12 @@ pub(crate) async fn run(arguments: &StatusArguments, config: &Path) -> anyhow::R
         print!("{}", page.text(watch::width()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The page of this machine's worker.
+fn own_page(listen: StatusListen) -> anyhow::Result<PageUrl> {
+    match listen {
+        StatusListen::Off => anyhow::bail!("status.listen is off: this machine's worker has no page"),
+        StatusListen::At(address) => format!("http://{address}").parse().map_err(anyhow::Error::msg),
+    }
 }

@@ -30,8 +30,8 @@ fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) {
     }
 }
 
-const PRODUCTION: [&str; 4] = ["src", "enqueuer/src", "worker/src", "operator/src"];
-const EVERYTHING: [&str; 8] = ["src", "enqueuer/src", "worker/src", "operator/src", "tests", "benches", "fuzz/src", "fuzz/targets"];
+const PRODUCTION: [&str; 5] = ["src", "enqueuer/src", "worker/src", "operator/src", "simulator/src"];
+const EVERYTHING: [&str; 9] = ["src", "enqueuer/src", "worker/src", "operator/src", "simulator/src", "tests", "benches", "fuzz/src", "fuzz/targets"];
 
 /// The text without comments and without the module of unit tests at its end.
 fn code(text: &str) -> String {
@@ -116,6 +116,25 @@ fn a_message_leaves_the_queue_in_one_place() {
         .into_iter()
         .filter(|(path, text)| path != "worker/src/settle.rs" && code(text).contains(".settle(&"));
     none("messages are settled elsewhere", offenders.map(|(path, _)| path));
+}
+
+#[test]
+fn what_the_documents_ask_prometheus_for_is_exposed() {
+    let exposed: Vec<String> = replyfleet_worker::metrics::table::EXPOSED.iter().map(|metric| metric.exposed_name()).collect();
+    let is_exposed = |name: &str| {
+        let bare = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        exposed.iter().any(|metric| metric == name || metric == bare)
+    };
+    let mut asked = 0;
+    for file in ["docs/monitoring.md", "docs/grafana.json"] {
+        let text = std::fs::read_to_string(repository().join(file)).expect(file);
+        let names =
+            text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').filter(|word| word.starts_with("replyfleet_"));
+        let names: Vec<&str> = names.collect();
+        asked += names.len();
+        none(file, names.into_iter().filter(|name| !is_exposed(name)).map(str::to_owned));
+    }
+    assert!(asked > 20, "{asked}");
 }
 
 #[test]
