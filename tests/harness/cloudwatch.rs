@@ -31,6 +31,7 @@ const UNITS: [&str; 5] = ["Milliseconds", "Seconds", "Count", "Percent", "None"]
 
 /// A datum as it came.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
 pub struct Datum {
     pub namespace: String,
     pub name: String,
@@ -174,7 +175,8 @@ fn read(body: &[u8]) -> Result<Vec<Datum>, String> {
 fn read_datum(namespace: &str, datum: &Value) -> Result<Datum, String> {
     let name = text(&datum["MetricName"])?;
     let list = |key: &str| datum[key].as_array().cloned().unwrap_or_default();
-    let numbers = |key: &str| list(key).iter().map(|number| number.as_f64().ok_or(format!("{name}: {key} are no numbers"))).collect::<Result<Vec<_>, _>>();
+    let numbers =
+        |key: &str| list(key).iter().map(|number| number.as_f64().ok_or(format!("{name}: {key} are no numbers"))).collect::<Result<Vec<_>, _>>();
     let (values, counts) = (numbers("Values")?, numbers("Counts")?);
     ensure(values.len() == counts.len() && (1..=VALUES_MAX).contains(&values.len()), &format!("{name}: 1 to 150 values, each with its count"))?;
     let distinct = values.iter().map(|value| value.to_bits()).collect::<std::collections::BTreeSet<_>>();
@@ -183,7 +185,8 @@ fn read_datum(namespace: &str, datum: &Value) -> Result<Datum, String> {
     let mut dimensions = BTreeMap::new();
     for dimension in list("Dimensions") {
         let (key, value) = (text(&dimension["Name"])?, text(&dimension["Value"])?);
-        let is_plain = |text: &str| !text.is_empty() && text.len() <= 1_024 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && !text.starts_with(':');
+        let is_plain =
+            |text: &str| !text.is_empty() && text.len() <= 1_024 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && !text.starts_with(':');
         ensure(is_plain(&key) && is_plain(&value), &format!("{name}: {key}={value} is no dimension"))?;
         ensure(dimensions.insert(key, value).is_none(), &format!("{name}: a dimension is there twice"))?;
     }
