@@ -117,7 +117,7 @@ async fn a_cloudwatch_that_never_answers_does_not_keep_a_worker_from_ending() {
 async fn nonsense_from_cloudwatch_disturbs_nobody() {
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&calls);
-    let bodies: [(u16, &[u8]); 4] = [(200, b"<html>"), (502, b"<html>"), (200, &[0xff, 0x00]), (418, b"")];
+    let bodies = [(200, "<html>"), (502, "<html>"), (200, "\u{ff}\0"), (418, "")];
     let url = serve(move |_| {
         let (status, body) = bodies[seen.fetch_add(1, Ordering::SeqCst) % bodies.len()];
         Answer::new(status, body)
