@@ -22,7 +22,7 @@ use replyfleet_worker::{
     composer::domains_to_sign,
     judge::Judge,
     ledger::{Ledger, exempt_domains},
-    retention, send,
+    metrics, retention, send,
     sign::Signer,
 };
 
@@ -140,6 +140,7 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    report.ask("metrics", |text: String| text, metrics::check(&settings)).await;
     Ok(report.code())
 }
 

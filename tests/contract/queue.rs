@@ -11,7 +11,7 @@ use bytes::Bytes;
 use replyfleet::{
     clock::UnixMillis,
     envelope::{Envelope, Facts, Mail},
-    queue::{BATCH_MAX, Chosen, Delivery, Limits, Queue, QueueError, Settlement, Unpark, spool::SpoolQueue, sqs::SqsQueue},
+    queue::{BATCH_MAX, Chosen, Delivery, Limits, Queue, QueueError, Settlement, Unpark, Unreceived, spool::SpoolQueue, sqs::SqsQueue},
 };
 use replyfleet_tests::{
     eventually,
@@ -386,6 +386,25 @@ mod spool_only {
     fn folder() -> (SpoolQueue, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("temporary folder");
         (SpoolQueue::open(dir.path(), VISIBILITY).expect("spool"), dir)
+    }
+
+    #[tokio::test]
+    async fn the_oldest_is_told_of_those_that_nobody_received_and_a_replayed_one_is_as_if_it_were_put_now() {
+        let (queue, dir) = folder();
+        let depth = async || queue.depth().await.expect("depth");
+        assert_eq!((depth().await.unreceived, depth().await.parked), (Unreceived::Nobody, Some(0)));
+        std::fs::write(dir.path().join("new/1790000000000-1790000000000_0123456789abcdef.0"), "of an earlier version").expect("write");
+        assert_eq!(depth().await.unreceived, Unreceived::Since(UnixMillis(1_790_000_000_000)));
+        let delivery = receive_one(&queue).await;
+        assert!(!delivery.is_replayed);
+        settle(&queue, &delivery, Settlement::Release(Duration::ZERO)).await.expect("released");
+        assert_eq!((depth().await.visible, depth().await.unreceived), (1, Unreceived::Nobody), "it waits for a second receipt");
+        let (delivery, before) = (receive_one(&queue).await, UnixMillis::now());
+        settle(&queue, &delivery, Settlement::Park("poison")).await.expect("parked");
+        assert_eq!(depth().await.parked, Some(1));
+        assert_eq!(queue.unpark(&Chosen::All, Unpark::Replay, EVER, 10).await.expect("replayed").len(), 1);
+        let Unreceived::Since(put) = depth().await.unreceived else { panic!("it waits") };
+        assert!(put >= before && receive_one(&queue).await.is_replayed);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

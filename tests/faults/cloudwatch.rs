@@ -9,12 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_sdk_cloudwatch::{
+    primitives::DateTime,
+    types::{Datapoint, Dimension, StandardUnit, Statistic},
+};
+use replyfleet::clock::UnixMillis;
 use replyfleet_tests::{
     cloudwatch::{Endpoint, PUT},
     faults::{Fault, Rule},
     installation::aws,
     metadata::Metadata,
-    wait_for,
+    ministack::Ministack,
+    skipped, wait_for,
     web::{Answer, serve},
 };
 
@@ -111,7 +117,7 @@ async fn a_cloudwatch_that_never_answers_does_not_keep_a_worker_from_ending() {
 async fn nonsense_from_cloudwatch_disturbs_nobody() {
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&calls);
-    let bodies: [(u16, &[u8]); 4] = [(200, b"<html>"), (502, b"<html>"), (200, &[0xff, 0x00]), (418, b"")];
+    let bodies = [(200, "<html>"), (502, "<html>"), (200, "\u{ff}\0"), (418, "")];
     let url = serve(move |_| {
         let (status, body) = bodies[seen.fetch_add(1, Ordering::SeqCst) % bodies.len()];
         Answer::new(status, body)
@@ -175,4 +181,30 @@ async fn the_group_is_the_machines_own_if_the_settings_name_none_and_without_one
     let start = Instant::now();
     worker.stop();
     assert!(start.elapsed() < STOP_QUICK && elsewhere.calls() == 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_is_read_back_from_an_emulator_of_aws() {
+    let Ok(ministack) = Ministack::shared().map_err(|why| skipped(&why.0)) else { return };
+    let group = format!("workers-{}", std::process::id());
+    let bed = Bed::new(&settings(&ministack.endpoint(), &format!("auto_scaling_group = \"{group}\"")));
+    let worker = bed.start_ready();
+    answer(&bed).await;
+    worker.stop();
+    let client = aws_sdk_cloudwatch::Client::new(ministack.aws().await.config());
+    let now = UnixMillis::now();
+    let time = |at: UnixMillis| DateTime::from_millis(i64::try_from(at.0).unwrap());
+    for (name, unit, statistic, wanted) in [
+        ("response_sent", StandardUnit::Count, Statistic::Sum, MAILS),
+        ("message_received", StandardUnit::Count, Statistic::Sum, MAILS),
+        ("processing_time", StandardUnit::Milliseconds, Statistic::SampleCount, MAILS),
+    ] {
+        let dimension = Dimension::builder().name("AutoScalingGroupName").value(&group).build();
+        let asked = client.get_metric_statistics().namespace("replyfleet").metric_name(name).dimensions(dimension).period(60);
+        let asked = asked.start_time(time(now - Duration::from_secs(600))).end_time(time(now + Duration::from_secs(60)));
+        let points = asked.statistics(statistic.clone()).unit(unit).send().await.unwrap().datapoints.unwrap_or_default();
+        let value = |point: &Datapoint| if statistic == Statistic::Sum { point.sum } else { point.sample_count };
+        let sum: f64 = points.iter().filter_map(value).sum();
+        assert!(is_about(sum, wanted), "{name}: {points:?}");
+    }
 }

@@ -31,6 +31,7 @@ const UNITS: [&str; 5] = ["Milliseconds", "Seconds", "Count", "Percent", "None"]
 
 /// A datum as it came.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
 pub struct Datum {
     pub namespace: String,
     pub name: String,
@@ -157,7 +158,9 @@ fn refusal(status: u16, code: &str, message: &str) -> Answer {
         body.extend([0x78, u8::try_from(text.len()).expect("at most 255")]);
         body.extend(text);
     }
-    Answer { status, headers: headers(), body: body.into() }
+    // Amazon's own has the code by its older name besides.
+    let query = ("x-amzn-query-error", format!("{};Sender", code.trim_end_matches("Exception")));
+    Answer { status, headers: headers().into_iter().chain([query]).collect(), body: body.into() }
 }
 
 /// The data of a call, if Amazon's own would take them.

@@ -2,14 +2,30 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use replyfleet_tests::installation::{CATALOGUE, Installation};
+use replyfleet_tests::{
+    cloudwatch::{Endpoint, PUT},
+    faults::{Fault, Rule},
+    installation::{CATALOGUE, Installation, aws},
+};
 
 #[test]
 fn check_says_one_line_for_each_part_and_ends_with_0_if_all_are_good() {
     let (status, said) = Installation::after_a_start().run(&["check"]);
     assert_eq!(status, Some(0), "{said}");
-    for part in ["settings", "policy", "secret", "signing", "queue", "dead letters", "claim check", "catalogue", "attachment", "database", "send.SES"]
-    {
+    for part in [
+        "settings",
+        "policy",
+        "secret",
+        "signing",
+        "queue",
+        "dead letters",
+        "claim check",
+        "catalogue",
+        "attachment",
+        "database",
+        "send.SES",
+        "metrics",
+    ] {
         assert!(said.lines().any(|line| line.starts_with(&format!("ok     {part}"))), "{part}: {said}");
     }
     assert!(!said.contains("WRONG") && said.contains("signing      0 keys; not signed: example.com"), "{said}");
@@ -71,4 +87,25 @@ fn looking_makes_nothing() {
     for made in ["spool", "ledger.db", "cache"] {
         assert!(!world.path(made).exists(), "{made}");
     }
+}
+
+#[test]
+fn check_says_whether_metrics_may_be_published_and_publishes_none() {
+    let (world, cloudwatch) = (Installation::after_a_start(), Endpoint::start());
+    let settings = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
+    let aws = aws(&cloudwatch.endpoint()).replace(" }", ", imds_endpoint_url = \"http://127.0.0.1:9\" }");
+    let line = |metrics: &str| {
+        world.write("replyfleet.toml", &format!("{settings}\naws = {aws}\nmetrics = {{ {metrics} }}\n"));
+        let said = world.run(&["check"]).1;
+        said.lines().find(|line| line[7..].starts_with("metrics ")).unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    assert_eq!(line(""), "ok     metrics      not published to CloudWatch");
+    let group = "cloudwatch = true, auto_scaling_group = \"workers\"";
+    assert_eq!(line(group), "ok     metrics      namespace replyfleet, group workers");
+    assert!(cloudwatch.calls() == 1 && cloudwatch.data().is_empty());
+    let without = line("cloudwatch = true");
+    assert!(without.starts_with("WRONG") && without.contains("set metrics.auto_scaling_group"), "{without}");
+    cloudwatch.faults().add(Rule::new(PUT, Fault::Answer { status: 403, code: "AccessDenied".into() }));
+    let denied = line(group);
+    assert!(denied.starts_with("WRONG") && denied.contains("cloudwatch:PutMetricData"), "{denied}");
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use aws_sdk_cloudwatch::{
     Client,
     config::timeout::TimeoutConfig,
-    error::SdkError,
+    error::{ProvideErrorMetadata, SdkError},
     operation::put_metric_data::PutMetricDataError,
     primitives::DateTime,
     types::{Dimension, MetricDatum, StandardUnit},
@@ -88,17 +88,25 @@ impl Sink for CloudWatch {
     }
 }
 
+/// Codes of CloudWatch for a call that it will never take, by the names that it had before its protocol changed and after.
+const UNFIT: [&str; 7] = [
+    "InvalidParameterCombination",
+    "InvalidParameterValue",
+    "MissingParameter",
+    "MissingRequiredParameter",
+    "Serialization",
+    "Validation",
+    "ValidationError",
+];
+
 fn failure(error: &SdkError<PutMetricDataError>) -> Failure {
-    use PutMetricDataError::{InvalidParameterCombinationException, InvalidParameterValueException, MissingRequiredParameterException};
-    let is_unfit = |error: &PutMetricDataError| {
-        matches!(error, InvalidParameterCombinationException(_) | InvalidParameterValueException(_) | MissingRequiredParameterException(_))
-    };
-    match (error.as_service_error(), fault(error)) {
-        (Some(refused), (_, text)) if is_unfit(refused) => Failure::Unfit(text),
-        (_, (Fault::Refused, text)) if text.starts_with("AccessDenied") => {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    match fault(error) {
+        (_, text) if UNFIT.contains(&code.trim_end_matches("Exception")) => Failure::Unfit(text),
+        (Fault::Refused, text) if text.starts_with("AccessDenied") => {
             Failure::NotDone(format!("{text}; it takes cloudwatch:PutMetricData in this namespace"))
         }
-        (_, (Fault::Refused | Fault::NotDone, text)) => Failure::NotDone(text),
-        (_, (Fault::Ambiguous, text)) => Failure::Uncertain(text),
+        (Fault::Refused | Fault::NotDone, text) => Failure::NotDone(text),
+        (Fault::Ambiguous, text) => Failure::Uncertain(text),
     }
 }

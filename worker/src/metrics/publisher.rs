@@ -177,12 +177,20 @@ async fn group(settings: &Settings, tries_max: u32) -> Result<String, String> {
     }
 }
 
-/// Whether metrics could be published: the namespace and the group, or what is wrong. Nothing is published.
+/// Whether metrics could be published: the namespace and the group, or why none are. Nothing is published.
 ///
 /// # Errors
-/// What is wrong, and how to right it.
+/// What is wrong, and how to right it. A machine without a group is wrong only if the settings ask for metrics.
 pub async fn check(settings: &Settings) -> Result<String, String> {
-    let (group, namespace) = (group(settings, 1).await?, settings.metrics.namespace.as_str());
+    if !settings.publishes_metrics() {
+        return Ok("not published to CloudWatch".into());
+    }
+    let group = match group(settings, 1).await {
+        Ok(group) => group,
+        Err(error) if settings.metrics.cloudwatch.is_none() => return Ok(format!("not published from here: {error}")),
+        Err(error) => return Err(error),
+    };
+    let namespace = settings.metrics.namespace.as_str();
     let sink = CloudWatch::open(&settings.aws, settings.metrics.period_s.duration()).await.map_err(|error| error.to_string())?;
     sink.ask(namespace).await?;
     Ok(format!("namespace {namespace}, group {group}"))

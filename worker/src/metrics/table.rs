@@ -190,3 +190,35 @@ pub const PUBLISHED: [&Metric; 18] = [
     &BREAKER_OPEN,
     &CATALOGUE_AGE,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
+
+    #[test]
+    fn the_document_has_a_row_for_every_metric_with_its_unit_dimension_and_exposed_name() {
+        let rows: Vec<Vec<&str>> =
+            DOCUMENT.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').map(str::trim).collect()).collect();
+        for metric in EXPOSED.iter().chain(&PUBLISHED).chain(&[&MEMORY, &DISK]) {
+            let row = rows.iter().find(|row| row[1] == format!("`{}`", metric.name)).unwrap_or_else(|| panic!("{} has no row", metric.name));
+            assert_eq!(row[2], format!("{:?}", metric.unit), "{}", metric.name);
+            assert_eq!(
+                row[3],
+                if PUBLISHED.contains(metric) || metric.unit == Unit::Percent { metric.dimensions.join(", ") } else { "not there".into() }
+            );
+            let exposed = if EXPOSED.contains(metric) { format!("`{}`", labelled(metric)) } else { "not there".into() };
+            assert_eq!(row[4], exposed, "{}", metric.name);
+        }
+        let names: Vec<&str> = EXPOSED.iter().chain(&PUBLISHED).chain(&[&MEMORY, &DISK]).map(|metric| metric.name).collect();
+        for row in rows {
+            assert!(names.contains(&row[1].trim_matches('`')), "{} is no metric", row[1]);
+        }
+    }
+
+    fn labelled(metric: &Metric) -> String {
+        let labels = metric.labels.join(",");
+        metric.exposed_name() + &if labels.is_empty() { String::new() } else { format!("{{{labels}}}") }
+    }
+}
