@@ -99,15 +99,19 @@ fn the_faithful_profile_is_the_ancestors() {
 
 #[test]
 fn the_recommended_profile_goes_up_by_steps_and_down_by_one_alarm() {
-    let scaling = deployed(&[("WorkersMax", "33"), ("BootSeconds", "77"), ("MetricNamespace", "mine")]).unwrap();
+    let scaling = deployed(&[("WorkersMax", "33"), ("WarmupSeconds", "77"), ("MetricNamespace", "mine")]).unwrap();
     assert_eq!((scaling.group.max, scaling.group.warmup_s), (33, Some(77)));
-    let Policy::Step { steps, .. } = &scaling.policies["ProcessingTimeUp"] else { panic!("no steps") };
-    assert_eq!(steps.last().map(|step| (step.upper, step.adjustment)), Some((None, 33)), "to the maximum");
+    let Policy::Step { steps, adjustment_type, .. } = &scaling.policies["PredictedWaitUp"] else { panic!("no steps") };
+    assert_eq!(*adjustment_type, AdjustmentType::Percent);
+    assert_eq!(steps.iter().map(|step| (step.lower, step.adjustment)).collect::<Vec<_>>(), [(Some(0.0), 300), (Some(140.0), 900)]);
+    let callers = |policy: &str| scaling.alarms.values().filter(|alarm| alarm.actions.iter().any(|action| action == policy)).count();
+    assert_eq!(callers("PredictedWaitUp"), 2, "by ten seconds, and by the minute");
+    assert_eq!(scaling.alarms["ProcessingTimeHigh"].actions, Vec::<String>::new(), "what senders feel is for people");
     assert_eq!(scaling.alarms["DiskFull"].actions, Vec::<String>::new(), "a disk is for people");
     let downs: Vec<&Alarm> = scaling.alarms.values().filter(|alarm| alarm.actions.iter().any(|action| action == "Down")).collect();
     assert_eq!(downs.len(), 1, "several would be an OR");
     let Input::Expression { metrics, .. } = &downs[0].input else { panic!("no expression") };
-    assert!(metrics.values().all(|query| query.namespace == "mine"));
+    assert!(metrics.iter().all(|(id, query)| query.namespace == if id == "cpu" { "AWS/EC2" } else { "mine" }));
     assert!(scaling.alarms.values().all(|alarm| alarm.missing == MissingData::NotBreaching));
 }
 
@@ -116,9 +120,12 @@ fn one_worker_fewer_needs_all_signs_and_news_of_this_minute() {
     let scaling = deployed(&[]).unwrap();
     let Input::Expression { expression, .. } = &scaling.alarms["AllIsWell"].input else { panic!("no expression") };
     let expression = crate::math::Expression::parse(expression).unwrap();
-    let is_well = |busy: Option<f64>, workers: Option<f64>, processing: Option<f64>, oldest: Option<f64>| {
-        expression.eval(&BTreeMap::from([("busy", busy), ("workers", workers), ("processing", processing), ("oldest", oldest)]))
+    let with_cpu = |busy: Option<f64>, cpu: Option<f64>, workers: Option<f64>, processing: Option<f64>, oldest: Option<f64>| {
+        expression.eval(&BTreeMap::from([("busy", busy), ("cpu", cpu), ("workers", workers), ("processing", processing), ("oldest", oldest)]))
     };
+    let is_well = |busy: Option<f64>, workers, processing, oldest| with_cpu(busy, busy.map(|_| 20.0), workers, processing, oldest);
+    assert_eq!(with_cpu(Some(0.1), Some(60.0), Some(3.0), Some(900.0), Some(1.0)), Some(0.0), "two would have a CPU busy for 0.9");
+    assert_eq!(with_cpu(Some(0.3), None, Some(3.0), Some(900.0), Some(1.0)), Some(1.0), "EC2 tells of its CPU later");
     assert_eq!(is_well(Some(0.3), Some(3.0), Some(900.0), Some(1.0)), Some(1.0));
     assert_eq!(is_well(Some(0.0), Some(2.0), None, None), Some(1.0), "a quiet minute");
     assert_eq!(is_well(Some(0.6), Some(3.0), Some(900.0), Some(1.0)), Some(0.0), "two would be busy for 0.9");
@@ -280,7 +287,7 @@ fn target_tracking_is_read() {
 fn parameters_are_checked() {
     fails(deployed(&[(PROFILE, "frugal")]), 13, PROFILE, "recommended, faithful");
     let error = deployed(&[("WorkerMax", "5")]).unwrap_err();
-    assert!(error.text.contains("no parameter WorkerMax; it has AlertTopicArn, BootSeconds"), "{error}");
+    assert!(error.text.contains("no parameter WorkerMax; it has AlertTopicArn, DrainSecondsMax"), "{error}");
     assert_eq!(Template::parse(DEPLOYED).unwrap().allowed(PROFILE), ["recommended", "faithful"]);
 }
 
