@@ -103,7 +103,7 @@ fn the_recommended_profile_goes_up_by_steps_and_down_by_one_alarm() {
     assert_eq!((scaling.group.max, scaling.group.warmup_s), (33, Some(77)));
     let Policy::Step { steps, adjustment_type, .. } = &scaling.policies["PredictedWaitUp"] else { panic!("no steps") };
     assert_eq!(*adjustment_type, AdjustmentType::Percent);
-    assert_eq!(steps.iter().map(|step| (step.lower, step.adjustment)).collect::<Vec<_>>(), [(Some(0.0), 300), (Some(140.0), 900)]);
+    assert_eq!(steps.iter().map(|step| (step.lower, step.adjustment)).collect::<Vec<_>>(), [(Some(0.0), 300), (Some(230.0), 900)]);
     let callers = |policy: &str| scaling.alarms.values().filter(|alarm| alarm.actions.iter().any(|action| action == policy)).count();
     assert_eq!(callers("PredictedWaitUp"), 2, "by ten seconds, and by the minute");
     assert_eq!(scaling.alarms["ProcessingTimeHigh"].actions, Vec::<String>::new(), "what senders feel is for people");
