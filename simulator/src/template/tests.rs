@@ -99,11 +99,7 @@ fn the_faithful_profile_is_the_ancestors() {
 
 #[test]
 fn the_recommended_profile_goes_up_by_steps_and_down_by_one_alarm() {
-<<<<<<< HEAD
-    let scaling = deployed(&[("WorkersMax", "33"), ("WarmupSeconds", "77"), ("MetricNamespace", "mine")]).unwrap();
-=======
-    let scaling = deployed(&[("WorkersMax", "33"), ("BootSeconds", "77"), ("MetricNamespace", "mine")]).expect("valid");
->>>>>>> C2
+    let scaling = deployed(&[("WorkersMax", "33"), ("WarmupSeconds", "77"), ("MetricNamespace", "mine")]).expect("valid");
     assert_eq!((scaling.group.max, scaling.group.warmup_s), (33, Some(77)));
     let Policy::Step { steps, adjustment_type, .. } = &scaling.policies["PredictedWaitUp"] else { panic!("no steps") };
     assert_eq!(*adjustment_type, AdjustmentType::Percent);
@@ -123,15 +119,9 @@ fn the_recommended_profile_goes_up_by_steps_and_down_by_one_alarm() {
 fn one_worker_fewer_needs_all_signs_and_news_of_this_minute() {
     let scaling = deployed(&[]).expect("valid");
     let Input::Expression { expression, .. } = &scaling.alarms["AllIsWell"].input else { panic!("no expression") };
-<<<<<<< HEAD
-    let expression = crate::math::Expression::parse(expression).unwrap();
+    let expression = crate::math::Expression::parse(expression).expect("valid");
     let with_cpu = |busy: Option<f64>, cpu: Option<f64>, workers: Option<f64>, processing: Option<f64>, oldest: Option<f64>| {
         expression.eval(&BTreeMap::from([("busy", busy), ("cpu", cpu), ("workers", workers), ("processing", processing), ("oldest", oldest)]))
-=======
-    let expression = crate::math::Expression::parse(expression).expect("valid");
-    let is_well = |busy: Option<f64>, workers: Option<f64>, processing: Option<f64>, oldest: Option<f64>| {
-        expression.eval(&BTreeMap::from([("busy", busy), ("workers", workers), ("processing", processing), ("oldest", oldest)]))
->>>>>>> C2
     };
     let is_well = |busy: Option<f64>, workers, processing, oldest| with_cpu(busy, busy.map(|_| 20.0), workers, processing, oldest);
     assert_eq!(with_cpu(Some(0.1), Some(60.0), Some(3.0), Some(900.0), Some(1.0)), Some(0.0), "two would have a CPU busy for 0.9");
@@ -296,15 +286,9 @@ fn target_tracking_is_read() {
 #[test]
 fn parameters_are_checked() {
     fails(deployed(&[(PROFILE, "frugal")]), 13, PROFILE, "recommended, faithful");
-<<<<<<< HEAD
-    let error = deployed(&[("WorkerMax", "5")]).unwrap_err();
+    let error = deployed(&[("WorkerMax", "5")]).expect_err("no such parameter");
     assert!(error.text.contains("no parameter WorkerMax; it has AlertTopicArn, DrainSecondsMax"), "{error}");
-    assert_eq!(Template::parse(DEPLOYED).unwrap().allowed(PROFILE), ["recommended", "faithful"]);
-=======
-    let error = deployed(&[("WorkerMax", "5")]).expect_err("no error");
-    assert!(error.text.contains("no parameter WorkerMax; it has AlertTopicArn, BootSeconds"), "{error}");
     assert_eq!(Template::parse(DEPLOYED).expect("valid").allowed(PROFILE), ["recommended", "faithful"]);
->>>>>>> C2
 }
 
 #[test]
