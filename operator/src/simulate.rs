@@ -30,8 +30,9 @@ use progress::Progress;
 const MAILS_MAX: f64 = 200e6;
 /// The longest simulation: a month.
 const HORIZON_MAX: Duration = Duration::from_secs(31 * 86_400);
-/// The parameter of our template that should be what the machines need.
-const BOOT_SECONDS: &str = "BootSeconds";
+/// The parameter of our template that should follow the machines' boot, and how much longer it is, in seconds.
+const WARMUP_SECONDS: &str = "WarmupSeconds";
+const SETTLE_S: u64 = 120;
 /// The parameter of our template that names the metrics' namespace.
 const METRIC_NAMESPACE: &str = "MetricNamespace";
 
@@ -64,8 +65,8 @@ pub(crate) struct SimulateArguments {
     /// SES's MaxSendRate, replies a second [default: no limit].
     #[arg(long, value_name = "RATE", value_parser = above_zero)]
     ses_rate: Option<f64>,
-    /// How often workers publish their metrics.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    /// How often workers publish their metrics: each ten seconds is high resolution.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     publish: Duration,
     /// What breaks, and when: kill@20m, zone@20m, ses-pause@20m+5m, sqs-errors@20m+5m, metrics-lost@20m+5m. May be repeated.
     #[arg(long = "fault", value_name = "FAULT", value_parser = fault::parse)]
@@ -191,9 +192,9 @@ fn plans(arguments: &SimulateArguments, traffic: &[f64], surge_at_ms: Option<u64
         profiles.push(None);
     }
     let mut parameters: BTreeMap<String, String> = arguments.parameters.iter().cloned().collect();
-    // Deployed as it should be: with the boot that was measured.
-    if template.has_parameter(BOOT_SECONDS) {
-        parameters.entry(BOOT_SECONDS.into()).or_insert_with(|| arguments.boot.as_secs().to_string());
+    // Deployed as it should be: by the boot that was measured.
+    if template.has_parameter(WARMUP_SECONDS) {
+        parameters.entry(WARMUP_SECONDS.into()).or_insert_with(|| (arguments.boot.as_secs() + SETTLE_S).to_string());
     }
     let mut plans = Vec::new();
     for profile in profiles {

@@ -152,15 +152,23 @@ pub struct Metrics {
     pub publish_every_s: u32,
     /// Workers publish at different moments: each later by up to so many milliseconds.
     pub publish_jitter_ms: u64,
-    /// From the publishing until an alarm sees it, in milliseconds.
+    /// From the publishing until an alarm sees it, in milliseconds: AWS's own metrics, and the worker's if it publishes each minute.
     pub ingest_lag_ms: u64,
+    /// The same for the worker's metrics if it publishes more often than each minute, which is high resolution.
+    pub high_resolution_lag_ms: u64,
     /// The namespace of replyfleet's own metrics.
     pub namespace: String,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics { publish_every_s: 60, publish_jitter_ms: 5_000, ingest_lag_ms: 60_000, namespace: "replyfleet".into() }
+        Metrics {
+            publish_every_s: 10,
+            publish_jitter_ms: 5_000,
+            ingest_lag_ms: 60_000,
+            high_resolution_lag_ms: 10_000,
+            namespace: "replyfleet".into(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 pub const SURGE_AT_S: u32 = 1_800;
 /// How long a story lasts, in seconds.
 pub const STORY_S: u32 = 4 * 3_600;
-/// The measured surge takes a day: it is told ten times as fast, from three quarters of an hour before its rise.
+/// The measured surge takes a day: it is told four times as fast.
 const MEASURED_FASTER: usize = 4;
 
 /// A machine as slow as the ancestor's: a process for each mail, 5 mails a second by its CPU.

@@ -40,7 +40,7 @@ fn the_simulator_obeys_what_cloudformation_deploys() {
     let changed = [
         ("WorkersMin", "3"),
         ("WorkersMax", "17"),
-        ("BootSeconds", "41"),
+        ("WarmupSeconds", "41"),
         ("DrainSecondsMax", "123"),
         ("MetricNamespace", "mine"),
         ("HostMetricNamespace", "CWAgent"),

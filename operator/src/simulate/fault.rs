@@ -53,7 +53,7 @@ mod tests {
     fn faults_are_read_as_people_type_them() {
         assert_eq!(parse("kill@20m"), Ok(Fault { at_ms: 1_200_000, kind: FaultKind::KillMachine }));
         assert_eq!(parse("ses-pause@90s+5m"), Ok(Fault { at_ms: 90_000, kind: FaultKind::SesPause { for_ms: 300_000 } }));
-        assert_eq!(words(&parse("metrics-lost@1h+10m").unwrap()), "metrics are lost for 10 min, at 60 min");
+        assert_eq!(words(&parse("metrics-lost@1h+10m").expect("valid")), "metrics are lost for 10 min, at 60 min");
         for text in ["", "kill", "kill@", "kill@20", "kill@1h+1h", "zone@1h+5m", "ses-pause@1h", "ses-pause@1h+", "flood@1h"] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use candidate::{Choice, Wait};
 use replyfleet_simulator::{
+    plan::{Latency, Machine, Plan},
     run::Run,
     scaling::{AdjustmentType, Scaling},
     simulation, stories,
@@ -29,18 +30,28 @@ const TWO_LATE: &[(u32, i32)] = &[(10, 300), (240, 900)];
 const DEMAND: &[(u32, i32)] = &[(90, 100), (130, 150), (180, 250), (250, 400), (400, 900)];
 
 fn deployed(profile: &str, boot_s: u32) -> Result<Scaling, TemplateError> {
-    let given: BTreeMap<String, String> = [(PROFILE.to_owned(), profile.to_owned()), ("BootSeconds".to_owned(), boot_s.to_string())].into();
+    let given: BTreeMap<String, String> = [(PROFILE.to_owned(), profile.to_owned()), ("WarmupSeconds".to_owned(), (boot_s + 120).to_string())].into();
     Template::parse(DEPLOYED)?.scaling(&given)
 }
 
-/// How metrics come: published each so many seconds, and shown so many later.
+/// How the worker's metrics come: published each so many seconds, and shown so many later. AWS's own come a minute late.
 #[derive(Clone, Copy)]
 struct Pipe(u32, u64);
+
+impl Pipe {
+    fn of(self, plan: &mut Plan) {
+        plan.metrics.publish_every_s = self.0;
+        (plan.metrics.high_resolution_lag_ms, plan.metrics.ingest_lag_ms) = (self.1 * 1_000, 60_000);
+        if self.0 == 60 {
+            plan.metrics.ingest_lag_ms = self.1 * 1_000;
+        }
+    }
+}
 
 /// Runs a policy through a surge.
 fn surge(scaling: &Scaling, pipe: Pipe, utilisation: f64, shape: Shape, seed: u64) -> Run {
     let mut plan = stories::surge(scaling.clone(), stories::slow_machine(), utilisation, shape, 20.0, BOOT_S, seed);
-    (plan.metrics.publish_every_s, plan.metrics.ingest_lag_ms) = (pipe.0, pipe.1 * 1_000);
+    pipe.of(&mut plan);
     simulation::run(&plan, &mut |_| {})
 }
 
@@ -66,8 +77,7 @@ fn steady_row(name: &str, scaling: &Scaling, seed: u64) {
     for machines in [3, 6, 10] {
         for percent in [1].into_iter().chain((5..=95).step_by(10)) {
             for (kind, machine) in [("slots", slots_bind()), ("cpu", cpu_binds())] {
-                let mut plan = stories::steady(scaling.clone(), machine, f64::from(percent) / 100.0, machines, seed);
-                (plan.metrics.publish_every_s, plan.metrics.ingest_lag_ms) = (10, 10_000);
+                let plan = stories::steady(scaling.clone(), machine, f64::from(percent) / 100.0, machines, seed);
                 let run = simulation::run(&plan, &mut |_| {});
                 if run.fleet.reversals_per_hour > reversals {
                     (reversals, worst) = (run.fleet.reversals_per_hour, format!("{percent} % of {machines}, {kind}"));
@@ -82,15 +92,15 @@ fn steady_row(name: &str, scaling: &Scaling, seed: u64) {
 }
 
 /// Latency fills the slots before the CPU is busy.
-fn slots_bind() -> replyfleet_simulator::plan::Machine {
+fn slots_bind() -> Machine {
     let mut machine = stories::slow_machine();
     (machine.slots, machine.cpu_ms) = (4, 400.0);
-    machine.latency = replyfleet_simulator::plan::Latency::LogNormal { p50_ms: 300.0, p99_ms: 1_000.0 };
+    machine.latency = Latency::LogNormal { p50_ms: 300.0, p99_ms: 1_000.0 };
     machine
 }
 
 /// The CPU is busy before the slots are.
-fn cpu_binds() -> replyfleet_simulator::plan::Machine {
+fn cpu_binds() -> Machine {
     let mut machine = stories::slow_machine();
     machine.slots = 40;
     machine
@@ -104,7 +114,9 @@ fn main() -> Result<(), TemplateError> {
     println!("{:<44} | {}", "", heads.iter().map(|head| format!("{head:<15}")).collect::<Vec<_>>().join(" | "));
     let (minutes, prompt, often) = (Pipe(60, 60), Pipe(60, 10), Pipe(10, 10));
     row("deployed faithful", &deployed("faithful", BOOT_S)?, minutes, seed);
+    row("deployed faithful, 10 s", &deployed("faithful", BOOT_S)?, often, seed);
     row("deployed recommended", &deployed("recommended", BOOT_S)?, minutes, seed);
+    row("deployed recommended, 10 s", &deployed("recommended", BOOT_S)?, often, seed);
     let base =
         Choice { wait: None, demand: None, settle_s: 0, has_processing_time: false, well_minutes: 5, cooldown_s: 60, busy_after: 80, has_cpu: true };
     println!("\nthe way up");

@@ -6,7 +6,7 @@ use super::Expression;
 
 /// The values over periods of which the guide's examples are made; a missing one is `None`.
 fn series(expression: &str, metrics: &[(&str, &[Option<f64>])]) -> Vec<Option<f64>> {
-    let expression = Expression::parse(expression).unwrap();
+    let expression = Expression::parse(expression).expect("valid");
     let mut last: BTreeMap<&str, f64> = BTreeMap::new();
     (0..metrics[0].1.len())
         .map(|period| {
@@ -19,7 +19,7 @@ fn series(expression: &str, metrics: &[(&str, &[Option<f64>])]) -> Vec<Option<f6
 }
 
 fn one(expression: &str, metrics: &[(&str, Option<f64>)]) -> Option<f64> {
-    Expression::parse(expression).unwrap().eval(&metrics.iter().copied().collect())
+    Expression::parse(expression).expect("valid").eval(&metrics.iter().copied().collect())
 }
 
 const NONE: Option<f64> = None;
@@ -107,7 +107,7 @@ fn lists_are_joined_period_by_period() {
 
 #[test]
 fn ids_are_those_in_it() {
-    let expression = Expression::parse("IF(busy < 0.8, FILL(oldest, REPEAT), MAX([busy, waiting]))").unwrap();
+    let expression = Expression::parse("IF(busy < 0.8, FILL(oldest, REPEAT), MAX([busy, waiting]))").expect("valid");
     assert_eq!(expression.ids().into_iter().collect::<Vec<_>>(), ["busy", "oldest", "waiting"]);
 }
 
@@ -130,7 +130,7 @@ fn errors_say_where_and_what() {
         ("5 + 5", 1, "names no metric"),
         ("if(m, 1)", 3, "found ("),
     ] {
-        let error = Expression::parse(expression).unwrap_err();
+        let error = Expression::parse(expression).expect_err("no error");
         assert_eq!(error.position, position, "{expression}: {error}");
         assert!(error.text.contains(part), "{expression}: {error}");
     }
@@ -139,11 +139,11 @@ fn errors_say_where_and_what() {
 #[test]
 fn deep_nesting_is_an_error_and_no_overflow() {
     let deep = format!("{}m{}", "(".repeat(1_000), ")".repeat(1_000));
-    assert!(Expression::parse(&deep).unwrap_err().text.contains("deep"));
+    assert!(Expression::parse(&deep).expect_err("no error").text.contains("deep"));
     let minuses = format!("{}m", "-".repeat(1_001));
     assert_eq!(one(&minuses, &[("m", Some(1.0))]), Some(-1.0));
     let sum = vec!["m"; 2_000].join("+");
-    assert!(Expression::parse(&sum).unwrap_err().text.contains("long"));
+    assert!(Expression::parse(&sum).expect_err("no error").text.contains("long"));
 }
 
 proptest! {

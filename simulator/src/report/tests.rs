@@ -66,7 +66,7 @@ fn times_counts_and_shares_read_well() {
 #[test]
 fn the_table_has_a_figure_for_each_case() {
     let rows = report().rows();
-    let row = |label: &str| rows.iter().find(|row| row.0 == label).map(|row| row.1.join(" | ")).unwrap();
+    let row = |label: &str| rows.iter().find(|row| row.0 == label).map(|row| row.1.join(" | ")).expect("valid");
     assert_eq!(row("Mails arrived"), "1,234,567 | 1,234,567");
     assert_eq!(row("Peak backlog"), "49,500 (at 16 min 40 s) | 900 (at 16 min 40 s)");
     assert_eq!(row("Waited over 10 s"), "< 0.1 % | < 0.1 %");
@@ -87,7 +87,7 @@ fn csv_has_a_line_for_each_case_and_point() {
 
 #[test]
 fn json_has_what_is_needed_to_make_it_again() {
-    let json: serde_json::Value = serde_json::from_str(&report().json().unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&report().json().expect("valid")).expect("valid");
     assert_eq!(json["facts"][0][1], "7");
     assert_eq!(json["cases"][0]["run"]["seed"], 7);
     assert_eq!(json["cases"][1]["run"]["series"][5]["wait_p50_ms"], serde_json::Value::Null);
@@ -132,8 +132,8 @@ fn a_line_breaks_where_nothing_was_answered() {
     let mut report = report();
     report.cases.truncate(1);
     let svg = report.svg();
-    let waits = svg.rsplit("<path class=\"one\" d=\"M").next().unwrap();
-    assert!(waits.split("\"/>").next().unwrap().contains('M'), "two parts of a line");
+    let waits = svg.rsplit("<path class=\"one\" d=\"M").next().expect("valid");
+    assert!(waits.split("\"/>").next().expect("valid").contains('M'), "two parts of a line");
 }
 
 #[test]

@@ -230,19 +230,20 @@ impl World<'_> {
         let tally = std::mem::take(&mut worker.tally);
         let used = worker.used(now_ms);
         let in_hand = f64::from(worker.count());
-        let shown_ms = now_ms + worker.publish_jitter_ms + metrics.ingest_lag_ms;
+        let lag_ms = if metrics.publish_every_s < 60 { metrics.high_resolution_lag_ms } else { metrics.ingest_lag_ms };
+        let shown_ms = now_ms + worker.publish_jitter_ms + lag_ms;
         let is_lost = self.faults.loses_metrics(now_ms);
         if now_ms % AWS_MS == 0 {
             let (slots, cpu) = used.shares_since(&worker.hosted, plan.machine.slots);
             worker.hosted = used;
             if !is_lost {
+                self.pipe.publish(now_ms - AWS_MS, shown_ms, [(Metric::BusyFraction, Stat::of(slots))]);
                 let host = [
-                    (Metric::BusyFraction, slots),
                     (Metric::Cpu, plan.machine.cpu_idle + (100.0 - plan.machine.cpu_idle) * cpu),
                     (Metric::Memory, plan.machine.memory_idle + plan.machine.memory_slots * slots),
                     (Metric::Disk, plan.machine.disk),
                 ];
-                self.pipe.publish(now_ms - AWS_MS, shown_ms, host.map(|(metric, value)| (metric, Stat::of(value))));
+                self.pipe.publish(now_ms - AWS_MS, now_ms + metrics.ingest_lag_ms, host.map(|(metric, value)| (metric, Stat::of(value))));
             }
         }
         if is_lost {

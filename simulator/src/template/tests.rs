@@ -57,14 +57,14 @@ fn replaced(from: &str, to: &str) -> Result<Scaling, TemplateError> {
 
 #[track_caller]
 fn fails(result: Result<Scaling, TemplateError>, line: usize, place: &str, part: &str) {
-    let error = result.unwrap_err();
+    let error = result.expect_err("no error");
     assert_eq!((error.line, error.place.as_str()), (line, place), "{error}");
     assert!(error.text.contains(part), "{error}");
 }
 
 #[test]
 fn the_faithful_profile_is_the_ancestors() {
-    let scaling = deployed(&[(PROFILE, "faithful")]).unwrap();
+    let scaling = deployed(&[(PROFILE, "faithful")]).expect("valid");
     let group = Group { min: 1, max: 10, desired: 1, cooldown_s: 300, warmup_s: None, termination_hook_s: Some(600) };
     assert_eq!(scaling.group, group);
     let simple = |adjustment| Policy::Simple { adjustment_type: AdjustmentType::Change, adjustment, cooldown_s: Some(300) };
@@ -99,26 +99,33 @@ fn the_faithful_profile_is_the_ancestors() {
 
 #[test]
 fn the_recommended_profile_goes_up_by_steps_and_down_by_one_alarm() {
-    let scaling = deployed(&[("WorkersMax", "33"), ("BootSeconds", "77"), ("MetricNamespace", "mine")]).unwrap();
+    let scaling = deployed(&[("WorkersMax", "33"), ("WarmupSeconds", "77"), ("MetricNamespace", "mine")]).expect("valid");
     assert_eq!((scaling.group.max, scaling.group.warmup_s), (33, Some(77)));
-    let Policy::Step { steps, .. } = &scaling.policies["ProcessingTimeUp"] else { panic!("no steps") };
-    assert_eq!(steps.last().map(|step| (step.upper, step.adjustment)), Some((None, 33)), "to the maximum");
+    let Policy::Step { steps, adjustment_type, .. } = &scaling.policies["PredictedWaitUp"] else { panic!("no steps") };
+    assert_eq!(*adjustment_type, AdjustmentType::Percent);
+    assert_eq!(steps.iter().map(|step| (step.lower, step.adjustment)).collect::<Vec<_>>(), [(Some(0.0), 300), (Some(230.0), 900)]);
+    let callers = |policy: &str| scaling.alarms.values().filter(|alarm| alarm.actions.iter().any(|action| action == policy)).count();
+    assert_eq!(callers("PredictedWaitUp"), 2, "by ten seconds, and by the minute");
+    assert_eq!(scaling.alarms["ProcessingTimeHigh"].actions, Vec::<String>::new(), "what senders feel is for people");
     assert_eq!(scaling.alarms["DiskFull"].actions, Vec::<String>::new(), "a disk is for people");
     let downs: Vec<&Alarm> = scaling.alarms.values().filter(|alarm| alarm.actions.iter().any(|action| action == "Down")).collect();
     assert_eq!(downs.len(), 1, "several would be an OR");
     let Input::Expression { metrics, .. } = &downs[0].input else { panic!("no expression") };
-    assert!(metrics.values().all(|query| query.namespace == "mine"));
+    assert!(metrics.iter().all(|(id, query)| query.namespace == if id == "cpu" { "AWS/EC2" } else { "mine" }));
     assert!(scaling.alarms.values().all(|alarm| alarm.missing == MissingData::NotBreaching));
 }
 
 #[test]
 fn one_worker_fewer_needs_all_signs_and_news_of_this_minute() {
-    let scaling = deployed(&[]).unwrap();
+    let scaling = deployed(&[]).expect("valid");
     let Input::Expression { expression, .. } = &scaling.alarms["AllIsWell"].input else { panic!("no expression") };
-    let expression = crate::math::Expression::parse(expression).unwrap();
-    let is_well = |busy: Option<f64>, workers: Option<f64>, processing: Option<f64>, oldest: Option<f64>| {
-        expression.eval(&BTreeMap::from([("busy", busy), ("workers", workers), ("processing", processing), ("oldest", oldest)]))
+    let expression = crate::math::Expression::parse(expression).expect("valid");
+    let with_cpu = |busy: Option<f64>, cpu: Option<f64>, workers: Option<f64>, processing: Option<f64>, oldest: Option<f64>| {
+        expression.eval(&BTreeMap::from([("busy", busy), ("cpu", cpu), ("workers", workers), ("processing", processing), ("oldest", oldest)]))
     };
+    let is_well = |busy: Option<f64>, workers, processing, oldest| with_cpu(busy, busy.map(|_| 20.0), workers, processing, oldest);
+    assert_eq!(with_cpu(Some(0.1), Some(60.0), Some(3.0), Some(900.0), Some(1.0)), Some(0.0), "two would have a CPU busy for 0.9");
+    assert_eq!(with_cpu(Some(0.3), None, Some(3.0), Some(900.0), Some(1.0)), Some(1.0), "EC2 tells of its CPU later");
     assert_eq!(is_well(Some(0.3), Some(3.0), Some(900.0), Some(1.0)), Some(1.0));
     assert_eq!(is_well(Some(0.0), Some(2.0), None, None), Some(1.0), "a quiet minute");
     assert_eq!(is_well(Some(0.6), Some(3.0), Some(900.0), Some(1.0)), Some(0.0), "two would be busy for 0.9");
@@ -130,7 +137,7 @@ fn one_worker_fewer_needs_all_signs_and_news_of_this_minute() {
 
 #[test]
 fn a_small_template_is_read_with_its_defaults() {
-    let scaling = small(|text| text).unwrap();
+    let scaling = small(|text| text).expect("valid");
     assert_eq!((scaling.group.min, scaling.group.max, scaling.group.desired, scaling.group.cooldown_s), (1, 3, 1, 300));
     assert_eq!(scaling.policies["Up"], Policy::Simple { adjustment_type: AdjustmentType::Change, adjustment: 2, cooldown_s: None });
     let alarm = &scaling.alarms["High"];
@@ -142,13 +149,13 @@ fn a_small_template_is_read_with_its_defaults() {
 fn json_is_read_like_yaml() {
     let text = r#"{"Resources": {"Group": {"Type": "AWS::AutoScaling::AutoScalingGroup", "Properties": {"MinSize": 2, "MaxSize": {"Fn::If": ["IsIt", 5, 6]}}}},
         "Conditions": {"IsIt": {"Fn::And": [{"Fn::Equals": ["a", "a"]}, {"Fn::Or": [{"Fn::Equals": ["a", "b"]}, {"Fn::Equals": ["b", "b"]}]}]}}}"#;
-    assert_eq!(Template::parse(text).unwrap().scaling(&BTreeMap::new()).unwrap().group.max, 5);
+    assert_eq!(Template::parse(text).expect("valid").scaling(&BTreeMap::new()).expect("valid").group.max, 5);
 }
 
 #[test]
 fn texts_are_put_together() {
     let with_name = |name: &str| {
-        let scaling = replaced("Namespace: replyfleet", &format!("Namespace: {name}")).unwrap();
+        let scaling = replaced("Namespace: replyfleet", &format!("Namespace: {name}")).expect("valid");
         let Input::Metric(query) = &scaling.alarms["High"].input else { panic!("no metric") };
         query.namespace.clone()
     };
@@ -214,15 +221,15 @@ fn alarms_for_people_may_look_at_anything() {
         text + "  Parked:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n      Metrics: [{Id: m, MetricStat: {Metric: {Namespace: AWS/SQS, MetricName: x, \
                 Dimensions: [{Name: QueueName, Value: !GetAtt Q.QueueName}]}, Period: 60, Stat: tm9}}]\n      AlarmActions: [!Ref Topic]\n"
     });
-    assert_eq!(scaling.unwrap().alarms.len(), 1);
+    assert_eq!(scaling.expect("valid").alarms.len(), 1);
 }
 
 #[test]
 fn expressions_are_checked_against_their_metrics() {
     let with = |metrics: &str| {
         small(|text| {
-            let start = text.find("      Namespace: replyfleet").unwrap();
-            let end = text.find("      EvaluationPeriods").unwrap();
+            let start = text.find("      Namespace: replyfleet").expect("valid");
+            let end = text.find("      EvaluationPeriods").expect("valid");
             format!("{}{metrics}{}", &text[..start], &text[end..])
         })
     };
@@ -233,7 +240,7 @@ fn expressions_are_checked_against_their_metrics() {
         )
     };
     let expression = |text: &str| format!("      Metrics:\n        - {{Id: e, Expression: '{text}'}}\n");
-    let scaling = with(&(expression("a / 2") + &metric("a", 60))).unwrap();
+    let scaling = with(&(expression("a / 2") + &metric("a", 60))).expect("valid");
     let query = MetricQuery { namespace: "n".into(), name: "x".into(), statistic: Statistic::Percentile(995), period_s: 60 };
     assert_eq!(scaling.alarms["High"].input, Input::Expression { expression: "a / 2".into(), metrics: BTreeMap::from([("a".into(), query)]) });
     fails(with(&(expression("a +") + &metric("a", 60))), 23, "High.Metrics[0].Expression", "at character 4");
@@ -252,7 +259,7 @@ fn steps_must_meet() {
     };
     let steps =
         "{MetricIntervalLowerBound: 10, ScalingAdjustment: 4}, {MetricIntervalLowerBound: 0, MetricIntervalUpperBound: 10, ScalingAdjustment: 1}";
-    let Policy::Step { steps, warmup_s, .. } = &with(steps).unwrap().policies["Up"] else { panic!("no steps") };
+    let Policy::Step { steps, warmup_s, .. } = &with(steps).expect("valid").policies["Up"] else { panic!("no steps") };
     assert_eq!(*warmup_s, Some(60));
     assert_eq!(steps[1], Step { lower: Some(0.0), upper: Some(10.0), adjustment: 1 });
     let gap =
@@ -269,7 +276,7 @@ fn target_tracking_is_read() {
             &format!("      PolicyType: TargetTrackingScaling\n      TargetTrackingConfiguration: {{TargetValue: 60, {configuration}}}"),
         )
     };
-    let scaling = with("PredefinedMetricSpecification: {PredefinedMetricType: ASGAverageCPUUtilization}, DisableScaleIn: true").unwrap();
+    let scaling = with("PredefinedMetricSpecification: {PredefinedMetricType: ASGAverageCPUUtilization}, DisableScaleIn: true").expect("valid");
     let Policy::TargetTracking { metric, target, is_scale_in_disabled, .. } = &scaling.policies["Up"] else { panic!("no target") };
     assert_eq!((metric.name.as_str(), *target, *is_scale_in_disabled), ("CPUUtilization", 60.0, true));
     let network = with("PredefinedMetricSpecification: {PredefinedMetricType: ASGAverageNetworkIn}");
@@ -279,9 +286,9 @@ fn target_tracking_is_read() {
 #[test]
 fn parameters_are_checked() {
     fails(deployed(&[(PROFILE, "frugal")]), 13, PROFILE, "recommended, faithful");
-    let error = deployed(&[("WorkerMax", "5")]).unwrap_err();
-    assert!(error.text.contains("no parameter WorkerMax; it has AlertTopicArn, BootSeconds"), "{error}");
-    assert_eq!(Template::parse(DEPLOYED).unwrap().allowed(PROFILE), ["recommended", "faithful"]);
+    let error = deployed(&[("WorkerMax", "5")]).expect_err("no such parameter");
+    assert!(error.text.contains("no parameter WorkerMax; it has AlertTopicArn, DrainSecondsMax"), "{error}");
+    assert_eq!(Template::parse(DEPLOYED).expect("valid").allowed(PROFILE), ["recommended", "faithful"]);
 }
 
 #[test]
@@ -291,7 +298,7 @@ fn hostile_texts_are_errors() {
     for text in ["", "a", "Resources", "Resources: {}\n---\nResources: {}", "? [a]\n: b", "Resources: *x"] {
         assert!(Template::parse(text).is_err(), "{text}");
     }
-    assert!(Template::parse("Resources: {}").unwrap().scaling(&BTreeMap::new()).is_err(), "no group");
+    assert!(Template::parse("Resources: {}").expect("valid").scaling(&BTreeMap::new()).is_err(), "no group");
 }
 
 proptest! {

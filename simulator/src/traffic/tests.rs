@@ -72,7 +72,7 @@ fn a_file_is_read_and_its_gaps_are_filled() {
     assert_eq!(csv("time_s,rate\n0,2\n2,4\n4,0\n"), Ok(vec![2.0, 3.0, 4.0, 2.0, 0.0]));
     assert_eq!(csv("\u{feff}\"time\";\"rate\"\r\n# a note\r\n\r\n100;1\r\n101;2\r\n"), Ok(vec![1.0, 2.0]));
     assert_eq!(csv("2026-11-21T12:25:00Z,0\n2026-11-21T13:25:04+01:00,4"), Ok(vec![0.0, 1.0, 2.0, 3.0, 4.0]));
-    assert_eq!(csv("2024-02-28 23:59:59,0\n2024-03-01 00:00:01,0").unwrap().len(), 86_400 + 3, "2024 has a 29th of February");
+    assert_eq!(csv("2024-02-28 23:59:59,0\n2024-03-01 00:00:01,0").expect("valid").len(), 86_400 + 3, "2024 has a 29th of February");
     assert_eq!(csv("1969-12-31T23:59:59Z,7\n0.0,7"), Ok(vec![7.0, 7.0]), "time stamps are seconds since 1970");
 }
 
@@ -93,7 +93,7 @@ fn a_file_that_is_none_says_which_line_and_why() {
         ("0,1\n2026-13-01T00:00:00Z,3\n", 2, "no time"),
         ("0,1\n2026-1ä-01T00:00:00Z,3\n", 2, "no time"),
     ] {
-        let error = csv(text).unwrap_err();
+        let error = csv(text).expect_err("no error");
         assert_eq!(error.line, line, "{text:?}: {error}");
         assert!(error.text.contains(part), "{text:?}: {error}");
     }

@@ -51,7 +51,8 @@ fn steps(run: &Run) -> Vec<(u64, u32)> {
 fn simple_scaling_takes_a_cooldown_between_two_steps() {
     let up = ("Up", simple(4), alarm("processing_time", Comparison::GreaterThanThreshold, 10_000.0, 2, "Up"));
     let machine = Machine { boot_jitter_ms: 0, ..slots(1, Latency::Constant(200.0)) };
-    let plan = Plan { machine, surge_at_ms: Some(600_000), ..Plan::new(scaling(1, 10, &[up]), surge(100.0, 1_800), 1) };
+    let mut plan = Plan { machine, surge_at_ms: Some(600_000), ..Plan::new(scaling(1, 10, &[up]), surge(100.0, 1_800), 1) };
+    plan.metrics.publish_every_s = 60;
     let run = simulate(&plan);
     assert_conserved(&run);
     let steps = steps(&run);
