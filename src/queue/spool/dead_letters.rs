@@ -56,7 +56,7 @@ impl Spool {
                     Unpark::Replay => fs::rename(&path, self.new_path(&Waiting { due: UnixMillis::now(), id: held.id, receives: 0 }.name()))?,
                     Unpark::Drop => fs::remove_file(&path)?,
                 }
-                Ok(wire)
+                Ok(wire.unwrap_or_default())
             });
             match taken {
                 Ok(wire) => done.push(Bytes::from(wire)),
