@@ -1,8 +1,9 @@
 //! All sessions' mails on their way to the queue: gathered into batches, each put by one call.
 //!
-//! A mail that finds the queue idle is put at once. While a call is under way others gather, and go when they are as many
-//! as the queue takes at once, when the first has waited for `enqueuer.linger_ms` and a call more may be made, or when a
-//! call ends. So nobody waits for company that does not come, and the busier it is the larger the batches are.
+//! A mail that finds the queue idle is put at once, with those that are ready in the same moment. While a call is under
+//! way others gather, and go when they are as many as the queue takes at once, when the first has waited for
+//! `enqueuer.linger_ms` and a call more may be made, or when a call ends. So nobody waits for company that does not come,
+//! and the busier it is the larger the batches are.
 //!
 //! [`Intake::put`] returns when the queue has taken that very mail, or with its own error. Tries again and claim checks
 //! are its caller's ([`enqueue_patiently`](crate::enqueue_patiently)), for each mail by itself. If the process dies,
@@ -96,9 +97,22 @@ impl Gatherer {
             }
             // Their senders were told to come again, and their bytes hold memory.
             self.waiting.retain(|job| !job.done.is_closed());
+            if self.is_due() {
+                // Who is ready in the same moment comes along: a turn of the runtime costs less than a call of one's own.
+                tokio::task::yield_now().await;
+                self.take_ready();
+            }
             while self.is_due() {
                 self.put_waiting();
             }
+        }
+    }
+
+    /// Takes those who have come meanwhile, as far as one call has room for them.
+    fn take_ready(&mut self) {
+        while self.waiting.len() < self.pace.messages_max {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            self.waiting.push(job);
         }
     }
 

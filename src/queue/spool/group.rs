@@ -21,8 +21,9 @@ use crate::{
     queue::{PutPace, Result},
 };
 
-/// A group's size is bounded by what it holds in memory. While one waits for the disk, another can be written.
-pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 2 };
+/// A group's size is bounded by what it holds in memory. One at a time: a second beside it would only make both smaller, for the disk
+/// commits one after the other.
+pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 1 };
 
 /// A message that has its name in `new/`.
 struct Named {
