@@ -184,6 +184,9 @@ pub enum DecodeError {
     ClaimWithMail(usize),
 }
 
+/// Room for the line of most envelopes, and its line feed.
+const LINE_BYTES_USUAL: usize = 1 << 10;
+
 #[derive(Deserialize)]
 struct VersionOnly {
     v: u32,
@@ -206,9 +209,9 @@ impl Envelope {
             Mail::Stored(claim) => (Some(claim.clone()), &[][..]),
         };
         let line = Line { v: ENVELOPE_VERSION, facts: &self.facts, claim };
-        // Unwrap: strings and numbers under string keys always serialise.
-        let mut wire = serde_json::to_vec(&line).expect("an envelope always serialises");
-        wire.reserve_exact(1 + mail.len());
+        let mut wire = Vec::with_capacity(LINE_BYTES_USUAL + mail.len());
+        // Unwrap: strings and numbers under string keys always serialise, and a vector takes all.
+        serde_json::to_writer(&mut wire, &line).expect("an envelope always serialises");
         wire.push(b'\n');
         wire.extend_from_slice(mail);
         wire

@@ -1,8 +1,9 @@
 //! All sessions' mails on their way to the queue: gathered into batches, each put by one call.
 //!
-//! A mail that finds the queue idle is put at once. While a call is under way others gather, and go when they are as many
-//! as the queue takes at once, when the first has waited for `enqueuer.linger_ms` and a call more may be made, or when a
-//! call ends. So nobody waits for company that does not come, and the busier it is the larger the batches are.
+//! A mail that finds the queue idle is put at once. While a call is under way others gather, and those that come right
+//! behind it, too: each waits for company for at most `enqueuer.linger_ms`, and all go when they are as many as the queue
+//! takes at once, or when the first has waited so long and a call may be made. A queue is idle when its last call has ended
+//! that long ago. So nobody waits for company that does not come, and the busier it is the larger the batches are.
 //!
 //! [`Intake::put`] returns when the queue has taken that very mail, or with its own error. Tries again and claim checks
 //! are its caller's ([`enqueue_patiently`](crate::enqueue_patiently)), for each mail by itself. If the process dies,
@@ -49,7 +50,7 @@ impl Intake {
         let (jobs, receiver) = mpsc::channel(WAITING_MAX);
         let (pulse, questions) = pulse();
         let pace = queue.put_pace();
-        tokio::spawn(Gatherer { queue, linger, pace, jobs: receiver, questions, waiting: Vec::new(), calls: JoinSet::new() }.run());
+        tokio::spawn(Gatherer { queue, linger, pace, jobs: receiver, questions, waiting: Vec::new(), calls: JoinSet::new(), last_ended: None }.run());
         Self { jobs, pulse }
     }
 
@@ -79,6 +80,8 @@ struct Gatherer {
     /// In the order of their arrival.
     waiting: Vec<Job>,
     calls: JoinSet<()>,
+    /// When the last call ended.
+    last_ended: Option<Instant>,
 }
 
 impl Gatherer {
@@ -90,7 +93,7 @@ impl Gatherer {
             tokio::select! {
                 // Each branch loses nothing if another is faster.
                 count = self.jobs.recv_many(&mut self.waiting, room), if is_open && room > 0 => is_open = count > 0,
-                _ = self.calls.join_next(), if !self.calls.is_empty() => {}
+                _ = self.calls.join_next(), if !self.calls.is_empty() => self.last_ended = Some(Instant::now()),
                 () = tokio::time::sleep_until(lingers_until), if !self.waiting.is_empty() && has_place => {}
                 Some(answer) = self.questions.recv() => drop(answer.send(())),
             }
@@ -110,9 +113,15 @@ impl Gatherer {
         self.calls.len() < self.pace.calls_max
     }
 
+    /// Whether there is no call, and has been none for a while. Else more mail is likely to come in a moment, and goes with
+    /// what is here for the price of one call.
+    fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.last_ended.is_none_or(|at| at.elapsed() >= self.linger)
+    }
+
     fn is_due(&self) -> bool {
         let has_waited = || self.waiting.len() >= self.pace.messages_max || self.lingers_until() <= Instant::now();
-        !self.waiting.is_empty() && (self.calls.is_empty() || self.has_place() && has_waited())
+        !self.waiting.is_empty() && (self.is_idle() || self.has_place() && has_waited())
     }
 
     /// Puts all that wait, at most as many as the queue takes at once.

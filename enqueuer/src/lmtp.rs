@@ -18,5 +18,6 @@ pub(crate) mod listen;
 pub mod memory;
 pub mod server;
 mod session;
+mod unix;
 pub mod wire;
 pub mod xtext;

@@ -1,16 +1,18 @@
 //! A directory as a queue, for one machine: what the embedded default runs on.
 //!
 //! ```text
-//! tmp/<id>                       being written; a crash leaves it here and nobody was told "accepted"
+//! tmp/<id>                       being written, or cut by a crash; nobody was told "accepted"
 //! new/<due>-<id>.<receives>      waiting; <due> is the millisecond from which it may be received
 //! cur/<id>.<receives>            with a receiver; the file's mtime is when its lease ends
 //! parked/<parked>-<id>.<receives>.<reason>
 //! ```
-//! `<id>` is the millisecond of arrival, 64 random bits, and the start of the envelope's group (a keyed hash of the
-//! sender), and `_replayed` if it comes from the dead letters; nothing in a name speaks of a requester. A file's content is the envelope's wire form. `ls` shows all there
-//! is to know.
+//! `<id>` is the millisecond of arrival, 64 random bits, the start of the envelope's group (a keyed hash of the sender),
+//! length and hash of the file, and `_replayed` if it comes from the dead letters; nothing in a name speaks of a requester. A file's
+//! content is the envelope's wire form. `ls` shows all there is to know.
 //!
-//! * **Accepted** means written, fsynced, renamed into `new/`, and the directory fsynced; of many at once, by `group`.
+//! * **Accepted** means written, renamed into `new/`, and then bytes and name durable together; of many at once, by `group`.
+//!   A power cut just before that can leave a name in `new/` without its bytes. Who receives it finds it `unfinished` by its
+//!   name, and puts it back into `tmp/`, out of which what is old is removed; its sender comes again.
 //! * **Claimed** means renamed into `cur/` with the receive count one up. A rename has one winner, so several processes
 //!   may share the directory. A receipt is the name in `cur/`: once the lease ended and another receiver renamed the
 //!   file, the old receipt names nothing and is stale.
@@ -23,6 +25,7 @@
 mod dead_letters;
 mod group;
 mod names;
+mod whole;
 
 use std::{
     collections::VecDeque,
@@ -113,14 +116,14 @@ impl SpoolQueue {
 #[async_trait]
 impl Queue for SpoolQueue {
     async fn put(&self, envelope: &Envelope) -> Result<()> {
-        let (wire, group) = (envelope.encode(), envelope.facts.group.clone());
-        self.run(move |spool| spool.put(&wire, &group)).await?
+        self.put_all(std::slice::from_ref(envelope)).await.remove(0)
     }
 
     async fn put_all(&self, envelopes: &[Envelope]) -> Vec<Result<()>> {
-        match envelopes {
-            [envelope] => vec![self.put(envelope).await],
-            _ => group::put_all(self, envelopes).await,
+        let messages: Vec<_> = envelopes.iter().map(|envelope| (envelope.encode(), envelope.facts.group.clone())).collect();
+        match self.run(move |spool| group::put_all(spool, &messages)).await {
+            Ok(results) => results,
+            Err(error) => envelopes.iter().map(|_| Err(QueueError::Unavailable(error.to_string()))).collect(),
         }
     }
 
@@ -172,17 +175,12 @@ impl Queue for SpoolQueue {
 }
 
 impl Spool {
-    fn put(&self, wire: &[u8], group: &str) -> Result<()> {
-        let (temporary, target) = self.fresh_paths(group)?;
-        durable::write_file(&temporary, &target, wire).map_err(unavailable("write to"))
-    }
-
     /// Where a new message of a group is written, and where it waits then.
-    fn fresh_paths(&self, group: &str) -> Result<(PathBuf, PathBuf)> {
+    fn fresh_paths(&self, wire: &[u8], group: &str) -> Result<(PathBuf, PathBuf)> {
         let now = UnixMillis::now();
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| QueueError::Unavailable("no random numbers".into()))?;
-        let id = names::id(now, random, group);
+        let id = names::id(now, random, group, &whole::seal(wire));
         let waiting = Waiting { due: now, id: &id, receives: 0 };
         Ok((self.dir.join("tmp").join(&id), self.new_path(&waiting.name())))
     }
@@ -221,7 +219,7 @@ impl Spool {
         Ok(received)
     }
 
-    /// Renames a waiting file into `cur/` and reads it; `None` if another receiver was faster.
+    /// Renames a waiting file into `cur/` and reads it; `None` if another receiver was faster, or the file was never accepted.
     fn claim(&self, name: &str, waiting: &Waiting<'_>) -> Result<Option<Delivery>> {
         let held = Held { id: waiting.id, receives: waiting.receives + 1 };
         let (from, to) = (self.new_path(name), self.cur_path(&held.name()));
@@ -230,13 +228,30 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             claimed => claimed.map_err(unavailable("claim in"))?,
         };
-        let wire = read_whole(file).map_err(unavailable("read from"))?;
+        let wire = match read_whole(file).map_err(unavailable("read from"))? {
+            None => Vec::new(),
+            Some(wire) => match whole::state(&wire, names::seal(held.id)) {
+                whole::State::Whole => wire,
+                whole::State::Unfinished => return self.take_back(name, &held).map(|()| None),
+                // No envelope, so that it is parked for people to see; what it says now is not what was accepted.
+                whole::State::Damaged => Vec::new(),
+            },
+        };
         Ok(Some(Delivery {
             wire: Bytes::from(wire),
             receive_count: held.receives,
             receipt: Receipt(held.name()),
             is_replayed: names::is_replayed(held.id),
         }))
+    }
+
+    /// Puts what a crash cut before it was accepted to what is being written: it is removed in time, and is nobody's mail.
+    fn take_back(&self, name: &str, held: &Held<'_>) -> Result<()> {
+        tracing::warn!(file = name, "a file that a crash cut before it was accepted is put aside in tmp/; its sender delivers it again");
+        match fs::rename(self.cur_path(&held.name()), self.dir.join("tmp").join(held.id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // another process was faster
+            renamed => renamed.map_err(unavailable("put aside in")),
+        }
     }
 
     fn extend(&self, receipt: &Receipt) -> Result<()> {
@@ -328,15 +343,15 @@ impl Spool {
     }
 }
 
-/// What a file holds; nothing, which is no envelope, if it is longer than any envelope is.
-fn read_whole(mut file: File) -> io::Result<Vec<u8>> {
+/// What a file holds; `None` if it is longer than any envelope is.
+fn read_whole(mut file: File) -> io::Result<Option<Vec<u8>>> {
     let bytes = file.metadata()?.len();
-    let mut wire = Vec::new();
-    if bytes <= FILE_BYTES_MAX {
-        wire.reserve_exact(usize::try_from(bytes).unwrap_or_default());
-        file.read_to_end(&mut wire)?;
+    if bytes > FILE_BYTES_MAX {
+        return Ok(None);
     }
-    Ok(wire)
+    let mut wire = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
+    file.read_to_end(&mut wire)?;
+    Ok(Some(wire))
 }
 
 fn names_in(dir: &Path) -> Result<Vec<String>> {

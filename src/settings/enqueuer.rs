@@ -31,7 +31,7 @@ pub struct EnqueuerSettings {
     pub memory_bytes_max: Count<65_536, 17_179_869_184>,
     /// How long transactions may take after SIGTERM.
     pub stop_timeout_s: Seconds<1, 3_600>,
-    /// How long, in milliseconds, a mail waits for others while the queue is busy with earlier ones.
+    /// How long, in milliseconds, a mail waits for others while the queue is busy with earlier ones, or was so a moment ago.
     pub linger_ms: Count<0, 1_000>,
 }
 
@@ -45,7 +45,7 @@ impl Default for EnqueuerSettings {
             connections_max: Count::new(250),
             memory_bytes_max: Count::new(256 << 20),
             stop_timeout_s: Seconds::new(30),
-            linger_ms: Count::new(3),
+            linger_ms: Count::new(8),
         }
     }
 }

@@ -514,7 +514,7 @@ mod spool_only {
         settle(&queue, &delivery, Settlement::Release(Duration::ZERO)).await.expect("released");
         let names = fs::read_dir(dir.path().join("new")).expect("folder");
         let names: Vec<String> = names.map(|entry| entry.expect("entry").file_name().into_string().expect("UTF-8")).collect();
-        assert!(names.len() == 1 && names[0].ends_with("_ffffffff.1"), "{names:?}");
+        assert!(names.len() == 1 && names[0].contains("_ffffffff_") && names[0].ends_with(".1"), "{names:?}");
         fs::write(dir.path().join("new/1790000000000-1790000000000_0123456789abcdef.3"), envelope("old", b"").encode()).expect("write");
         let counts: Vec<u32> = receive_all(&queue, 2).await.iter().map(|delivery| delivery.receive_count).collect();
         assert!(counts.contains(&4) && counts.contains(&2), "{counts:?}");
@@ -544,6 +544,58 @@ mod spool_only {
         fs::write(dir.path().join("tmp/1790000000000_00"), b"half").expect("write");
         assert_nothing_comes(&queue, Duration::from_secs(1)).await;
         assert_eq!(queue.depth().await.expect("depth").visible, 0);
+    }
+
+    /// What a power cut can leave of a message that was not yet accepted: its name, with no bytes, with some, or with blocks
+    /// that were never written.
+    #[tokio::test]
+    async fn a_file_that_was_cut_before_it_was_accepted_goes_and_its_mail_that_comes_again_is_delivered_once() {
+        let whole = envelope("Q0", &[b'x'; 9_000]);
+        let wire = whole.encode();
+        let holed = [&wire[..512], &vec![0; wire.len() - 512][..]].concat();
+        for left in [&[][..], &wire[..1], &wire[..wire.len() - 1], &holed] {
+            let (queue, dir) = folder();
+            queue.put(&whole).await.expect("put");
+            fs::write(only_file(&dir, "new"), left).expect("cut");
+            assert_nothing_comes(&queue, Duration::from_millis(600)).await;
+            let depth = queue.depth().await.expect("depth");
+            assert_eq!((depth.visible, depth.delayed, depth.in_flight), (0, 0, 0), "{} bytes", left.len());
+            assert!(queue.parked(10).await.expect("parked").is_empty());
+
+            queue.put(&whole).await.expect("its sender comes again");
+            assert_eq!(receive_all(&queue, 1).await.remove(0).wire, wire);
+            assert_nothing_comes(&queue, Duration::from_millis(600)).await;
+
+            // What is put aside stays for a day and a half.
+            let aside = only_file(&dir, "tmp");
+            let successor = || SpoolQueue::open(dir.path(), VISIBILITY).expect("spool");
+            successor().receive(1, Duration::ZERO).await.expect("receive");
+            assert!(aside.exists());
+            let long_ago = std::time::SystemTime::now() - Duration::from_secs(37 * 3600);
+            fs::File::open(&aside).and_then(|file| file.set_modified(long_ago)).expect("aged");
+            successor().receive(1, Duration::ZERO).await.expect("receive");
+            assert!(!aside.exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_bytes_changed_is_delivered_as_no_envelope_to_be_parked() {
+        let (queue, dir) = folder();
+        put(&queue, 1).await;
+        let path = only_file(&dir, "new");
+        let mut wire = fs::read(&path).expect("read");
+        *wire.last_mut().expect("a byte") ^= 1;
+        fs::write(&path, &wire).expect("damaged");
+        let delivery = receive_one(&queue).await;
+        assert!(delivery.wire.is_empty());
+        settle(&queue, &delivery, Settlement::Park("poison")).await.expect("parked");
+        assert_eq!(fs::read(only_file(&dir, "parked")).expect("read"), wire, "for people to see");
+    }
+
+    fn only_file(dir: &tempfile::TempDir, folder: &str) -> std::path::PathBuf {
+        let files: Vec<_> = fs::read_dir(dir.path().join(folder)).expect("folder").map(|entry| entry.expect("entry").path()).collect();
+        assert_eq!(files.len(), 1, "{folder}: {files:?}");
+        files[0].clone()
     }
 
     #[tokio::test]

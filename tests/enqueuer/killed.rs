@@ -132,9 +132,10 @@ fn killed_at_any_call_on_the_spool_a_mail_is_neither_lost_nor_torn() {
     let mail = wild_mail(8 << 10);
     let make = || World::on_spool().furnished();
     let died = sweep(make, points(&make(), &mail), &mail, World::spooled);
-    // The mail's bytes, its place, its folder.
-    assert_died_at(&died, &["write 1", "fsync 1", "rename 1", "fsync 2", "exit_group 1"]);
-    assert_eq!(copies_at(&died, "rename 1"), 1, "not accepted before the rename");
+    // The mail's bytes, its place, and both made durable.
+    assert_died_at(&died, &["write 1", "rename 1", "fsync 1", "fsync 2", "exit_group 1"]);
+    assert_eq!(copies_at(&died, "rename 1"), 1, "nobody's before the rename");
+    assert_eq!(copies_at(&died, "fsync 1"), 2, "in its place, not accepted, and not taken back");
     assert_eq!(copies_at(&died, "exit_group 1"), 2, "accepted, and then killed before Postfix heard of it");
 }
 

@@ -20,6 +20,7 @@ mod lmtp_mail;
 mod lmtp_pipe;
 mod lmtp_service;
 mod lmtp_world;
+mod power_cut;
 mod sqs;
 mod strace;
 mod strangers;

@@ -133,6 +133,29 @@ async fn beside_a_call_under_way_mails_wait_until_they_are_as_many_as_a_call_tak
 }
 
 #[tokio::test]
+async fn right_behind_a_call_a_mail_waits_for_others() {
+    let queue = Held::new(10, 1);
+    let intake = Intake::start(queue.clone(), Duration::from_secs(3600));
+    queue.gate.add_permits(2);
+    put(&intake, 1).await.join_next().await.expect("a put").expect("no panic").expect("taken");
+    let mut next = put(&intake, 1).await;
+    assert_eq!(queue.calls(), [1], "it waits for others");
+    let _nine = put(&intake, 9).await;
+    next.join_next().await.expect("a put").expect("no panic").expect("taken");
+    assert_eq!(queue.calls(), [1, 10]);
+}
+
+#[tokio::test]
+async fn some_time_behind_a_call_a_mail_goes_at_once() {
+    let queue = Held::new(10, 1);
+    let intake = Intake::start(queue.clone(), Duration::ZERO);
+    queue.gate.add_permits(1);
+    put(&intake, 1).await.join_next().await.expect("a put").expect("no panic").expect("taken");
+    let _next = put(&intake, 1).await;
+    assert_eq!(queue.calls(), [1, 1]);
+}
+
+#[tokio::test]
 async fn beside_a_call_under_way_a_mail_waits_for_others_no_longer_than_its_linger() {
     let queue = Held::new(10, 2);
     let intake = Intake::start(queue.clone(), LINGER);

@@ -17,6 +17,8 @@ use listenfd::ListenFd;
 use replyfleet::settings::LmtpAddress;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::unix::UnixConnection;
+
 /// Postfix's user belongs to the socket's group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -28,14 +30,14 @@ pub(crate) enum Listener {
 
 /// One that came.
 pub(crate) enum Connection {
-    Unix(UnixStream),
+    Unix(UnixConnection),
     Tcp(TcpStream),
 }
 
 impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Connection> {
         match self {
-            Self::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => Ok(Connection::Unix(UnixConnection::new(listener.accept().await?.0.into_std()?)?)),
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 // Replies are whole: none waits for more to come.

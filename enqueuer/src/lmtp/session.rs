@@ -20,7 +20,7 @@ use super::{
     data::Decoder,
     memory::Hold,
     server::Shared,
-    wire::{Gone, Line, Wire},
+    wire::{Gone, Line, READ_BYTES, Wire},
 };
 use crate::{Handover, is_short};
 
@@ -294,7 +294,7 @@ impl Body {
     /// With room for the first bytes; `None` if there is no memory.
     fn begin(shared: &Shared) -> Option<Self> {
         let hold = shared.memory.begin()?;
-        Some(Self { mail: Vec::new(), hold: Some(hold), refusal: None })
+        Some(Self { mail: Vec::with_capacity(READ_BYTES), hold: Some(hold), refusal: None })
     }
 
     /// One that is read and dropped.

@@ -19,8 +19,8 @@ const IDLE_MAX: Duration = Duration::from_secs(300);
 const DATA_MAX: Duration = Duration::from_secs(180);
 /// For a client to take our replies.
 const WRITE_MAX: Duration = Duration::from_secs(60);
-/// What one read has room for.
-const READ_BYTES: usize = 8 << 10;
+/// What one read has room for: most mails whole.
+pub(super) const READ_BYTES: usize = 8 << 10;
 
 /// The connection has ended, or has to: closed, broken, or silent for too long.
 #[derive(Debug)]

@@ -60,7 +60,7 @@ impl Spool {
                     }
                     Unpark::Drop => fs::remove_file(&path)?,
                 }
-                Ok(wire)
+                Ok(wire.unwrap_or_default())
             });
             match taken {
                 Ok(wire) => done.push(Bytes::from(wire)),

@@ -1,12 +1,13 @@
-//! Group commit: many messages made durable for little more than one.
+//! Group commit: many messages made durable for the price of one.
 //!
-//! Alone, a message costs the disk two waits: for its file and for its folder. Here all files are written first; then one
-//! syncfs(2) waits for all of them; then all are renamed, and one fsync of the folder makes all the names durable. What fails
-//! while it is written fails alone, and its file is removed; if the disk does not confirm the files or the folder, every message
-//! of the group has failed, though it may be there.
+//! All files are written in `tmp/` and renamed; then one syncfs(2) makes bytes and names durable together. Readers of the same boot
+//! see whole files only. After a power cut before that moment a name may have no bytes, or not all: nobody was told
+//! "accepted", and its receiver knows it by the seal in its name (`whole`). What fails while it is written or renamed fails alone;
+//! if the disk does not confirm, every message of the group has failed, and is removed. A reader may have it by then: its sender
+//! delivers it again, under the same request key.
 //!
-//! syncfs waits for all that was written to the file system, also by others. On an MX that is Postfix's queue, which is synced
-//! anyway; an fsync for each file in a thread of its own cost twice the CPU (benches/record.md, the intake).
+//! syncfs waits for all that was written to the file system, also by others. On an MX that is Postfix's queue, which is
+//! synced anyway; an fsync for each file in a thread of its own cost twice the CPU (benches/record.md, the intake).
 
 use std::{
     fs::{self, File},
@@ -14,106 +15,55 @@ use std::{
     path::PathBuf,
 };
 
-use tokio::task::spawn_blocking;
-
-use super::{SpoolQueue, unavailable};
+use super::{Spool, unavailable};
 use crate::{
     durable,
-    envelope::Envelope,
-    queue::{PutPace, QueueError, Result},
+    queue::{PutPace, Result},
 };
 
-/// A group's size is bounded by what it holds in memory. While one waits for its names, another can wait for its bytes.
-pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 2 };
+/// A group's size is bounded by what it holds in memory. One at a time: a second beside it would only make both smaller, for the disk
+/// commits one after the other.
+pub(super) const PACE: PutPace = PutPace { messages_max: 64, calls_max: 1 };
 
-/// A message on its way from `tmp/` to `new/`.
-struct Written {
-    /// Its place in the group.
-    index: usize,
-    temporary: PathBuf,
+/// A message that has its name in `new/`.
+struct Named {
     target: PathBuf,
     file: File,
 }
 
-/// [`Queue::put_all`](crate::queue::Queue::put_all) on a spool.
-pub(super) async fn put_all(queue: &SpoolQueue, envelopes: &[Envelope]) -> Vec<Result<()>> {
-    // Each counts as failed until its name is durable.
-    let mut results: Vec<Result<()>> = envelopes.iter().map(|_| Err(ended())).collect();
-    let wires: Vec<(Vec<u8>, String)> = envelopes.iter().map(|envelope| (envelope.encode(), envelope.facts.group.clone())).collect();
-
-    let (spool, dir) = (queue.clone(), queue.0.dir.join("new"));
-    // One thread for all of it: to wake others costs more than they save.
-    let steps = spawn_blocking(move || {
-        let (mut steps, mut written) = (Vec::new(), Vec::new());
-        for (index, (wire, group)) in wires.iter().enumerate() {
-            match write(&spool, index, wire, group) {
-                Ok(one) => written.push(one),
-                Err((index, error)) => steps.push((index, Err(error))),
-            }
-        }
-        match sync(&written) {
-            Ok(()) => steps.extend(name_all(written, &dir)),
-            Err(error) => steps.extend(written.into_iter().map(|one| (one.index, Err(give_up(&one, &error))))),
-        }
-        steps
-    });
-    for (index, result) in steps.await.unwrap_or_default() {
-        results[index] = result;
-    }
-    results
+/// Puts messages, each with its group; the results are in their order. Blocks.
+pub(super) fn put_all(spool: &Spool, messages: &[(Vec<u8>, String)]) -> Vec<Result<()>> {
+    let named: Vec<Result<Named>> = messages.iter().map(|(wire, group)| name(spool, wire, group)).collect();
+    let synced = sync(spool, &named.iter().flatten().collect::<Vec<_>>());
+    named.into_iter().map(|named| confirmed(named?, &synced)).collect()
 }
 
-/// What came of one message so far, by its place in the group.
-type Step<T> = std::result::Result<T, (usize, QueueError)>;
-
-fn write(queue: &SpoolQueue, index: usize, wire: &[u8], group: &str) -> Step<Written> {
-    let (temporary, target) = queue.0.fresh_paths(group).map_err(|error| (index, error))?;
-    match durable::write_unsynced(&temporary, wire) {
-        Ok(file) => Ok(Written { index, temporary, target, file }),
-        Err(error) => {
-            let _ = fs::remove_file(&temporary); // the write's own error is the one to report
-            Err((index, unavailable("write to")(error)))
-        }
-    }
+/// A message is put if the disk has confirmed it, else it is removed.
+fn confirmed(named: Named, synced: &io::Result<()>) -> Result<()> {
+    synced.as_ref().copied().map_err(|error| {
+        let _ = fs::remove_file(&named.target); // the disk's own error is the one to report
+        unavailable("write to")(io::Error::new(error.kind(), error.to_string()))
+    })
 }
 
-/// Waits for the bytes of all files at once.
-fn sync(written: &[Written]) -> io::Result<()> {
-    match written {
+/// Writes a message, and gives it its name; nothing is durable then.
+fn name(spool: &Spool, wire: &[u8], group: &str) -> Result<Named> {
+    let (temporary, target) = spool.fresh_paths(wire, group)?;
+    let written = durable::write_unsynced(&temporary, wire).and_then(|file| fs::rename(&temporary, &target).map(|()| file));
+    written.map(|file| Named { target, file }).map_err(|error| {
+        let _ = fs::remove_file(&temporary); // the write's own error is the one to report
+        unavailable("write to")(error)
+    })
+}
+
+/// Makes bytes and names durable.
+fn sync(spool: &Spool, named: &[&Named]) -> io::Result<()> {
+    match named {
         [] => Ok(()),
-        [alone] => alone.file.sync_all(),
+        // By now the first commits the rename with the bytes, where the file system has a journal, and the second finds little to do.
+        [alone] => alone.file.sync_all().and_then(|()| durable::sync_dir(&spool.dir.join("new"))),
         [first, ..] => Ok(rustix::fs::syncfs(&first.file)?),
     }
-}
-
-/// Removes what the disk did not confirm; its error is everybody's.
-fn give_up(written: &Written, error: &io::Error) -> QueueError {
-    let _ = fs::remove_file(&written.temporary); // the disk's own error is the one to report
-    unavailable("write to")(io::Error::new(error.kind(), error.to_string()))
-}
-
-/// Renames the files, and makes their names durable.
-fn name_all(synced: Vec<Written>, dir: &std::path::Path) -> Vec<(usize, Result<()>)> {
-    let mut named = Vec::with_capacity(synced.len());
-    for Written { index, temporary, target, file } in synced {
-        drop(file);
-        let renamed = fs::rename(&temporary, &target).map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            unavailable("write to")(error)
-        });
-        named.push((index, renamed));
-    }
-    if let Err(error) = durable::sync_dir(dir) {
-        for (_, result) in named.iter_mut().filter(|(_, result)| result.is_ok()) {
-            *result = Err(unavailable("write to")(io::Error::new(error.kind(), error.to_string())));
-        }
-    }
-    named
-}
-
-/// A thread's panic could quote the mail: nothing is said of it.
-fn ended() -> QueueError {
-    QueueError::Unavailable("the spool's task ended".into())
 }
 
 #[cfg(test)]
@@ -121,52 +71,63 @@ mod tests {
     use std::{path::Path, time::Duration};
 
     use super::*;
+    use crate::queue::{QueueError, spool::SpoolQueue};
 
-    fn written(dir: &Path, index: usize) -> Written {
-        let (temporary, target) = (dir.join(format!("tmp{index}")), dir.join(format!("new{index}")));
-        let file = durable::write_unsynced(&temporary, b"x").expect("written");
-        Written { index, temporary, target, file }
+    fn spool(dir: &Path) -> SpoolQueue {
+        SpoolQueue::open(dir, Duration::from_secs(60)).expect("spool")
+    }
+
+    fn messages(count: usize) -> Vec<(Vec<u8>, String)> {
+        vec![(b"x".to_vec(), "0123456789abcdef".into()); count]
+    }
+
+    fn count(dir: &Path, folder: &str) -> usize {
+        fs::read_dir(dir.join(folder)).expect("folder").count()
     }
 
     #[test]
-    fn a_file_that_cannot_be_renamed_fails_alone() {
+    fn what_is_put_has_its_name_whole_and_leaves_nothing_behind() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let mut group: Vec<Written> = (0..3).map(|index| written(dir.path(), index)).collect();
-        group[1].target = dir.path().join("missing/file");
-        let named = name_all(group, dir.path());
-        let failed: Vec<usize> = named.iter().filter(|(_, result)| result.is_err()).map(|(index, _)| *index).collect();
-        assert_eq!(failed, [1]);
-        let left = fs::read_dir(dir.path()).expect("folder").count();
-        assert_eq!(left, 2, "the failed one's file is removed");
+        let queue = spool(dir.path());
+        for (messages_count, wanted) in [(0, 0), (1, 1), (8, 9)] {
+            let results = put_all(&queue.0, &messages(messages_count));
+            assert!(results.len() == messages_count && results.iter().all(Result::is_ok), "{results:?}");
+            assert_eq!((count(dir.path(), "new"), count(dir.path(), "tmp")), (wanted, 0));
+        }
     }
 
     #[test]
     fn what_the_disk_does_not_confirm_is_removed() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let one = written(dir.path(), 0);
-        let error = give_up(&one, &io::Error::from_raw_os_error(5));
-        assert!(matches!(error, QueueError::Unavailable(_)) && !one.temporary.exists(), "{error}");
+        let queue = spool(dir.path());
+        let named = name(&queue.0, b"x", "").expect("named");
+        assert_eq!(count(dir.path(), "new"), 1);
+        let error = confirmed(named, &Err(io::Error::from_raw_os_error(5))).expect_err("not confirmed");
+        assert!(matches!(error, QueueError::Unavailable(_)), "{error}");
+        assert_eq!(count(dir.path(), "new"), 0);
     }
 
     #[test]
-    fn a_folder_that_cannot_be_synced_fails_all() {
-        let dir = tempfile::tempdir().expect("temporary folder");
-        let group = (0..3).map(|index| written(dir.path(), index)).collect();
-        let named = name_all(group, &dir.path().join("missing"));
-        assert!(named.len() == 3 && named.iter().all(|(_, result)| result.is_err()));
+    fn what_cannot_be_written_or_renamed_fails_and_leaves_nothing() {
+        for missing in ["tmp", "new"] {
+            let dir = tempfile::tempdir().expect("temporary folder");
+            let queue = spool(dir.path());
+            fs::remove_dir(dir.path().join(missing)).expect("removed");
+            for messages_count in [1, 8] {
+                let results = put_all(&queue.0, &messages(messages_count));
+                assert!(results.len() == messages_count && results.iter().all(Result::is_err), "{results:?}");
+            }
+            let left = if missing == "tmp" { "new" } else { "tmp" };
+            assert_eq!(count(dir.path(), left), 0);
+        }
     }
 
-    #[tokio::test]
-    async fn what_cannot_be_written_fails_and_leaves_nothing() {
+    #[test]
+    fn of_a_group_one_that_has_no_name_fails_alone() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let queue = SpoolQueue::open(dir.path(), Duration::from_secs(60)).expect("spool");
-        fs::remove_dir(dir.path().join("tmp")).expect("removed");
-        let facts = crate::envelope::Facts::default();
-        let envelope = Envelope { facts, mail: crate::envelope::Mail::Inline(bytes::Bytes::from_static(b"x")) };
-        for count in [1, 8] {
-            let results = put_all(&queue, &vec![envelope.clone(); count]).await;
-            assert!(results.len() == count && results.iter().all(Result::is_err), "{results:?}");
-        }
-        assert_eq!(fs::read_dir(dir.path().join("new")).expect("folder").count(), 0);
+        let queue = spool(dir.path());
+        let named = [name(&queue.0, b"x", ""), Err(QueueError::Full("no room".into())), name(&queue.0, b"y", "")];
+        let results: Vec<Result<()>> = named.into_iter().map(|named| confirmed(named?, &Ok(()))).collect();
+        assert!(matches!(results[..], [Ok(()), Err(QueueError::Full(_)), Ok(())]), "{results:?}");
     }
 }

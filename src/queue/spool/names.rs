@@ -19,14 +19,12 @@ const GROUP_CHARS: usize = 8;
 /// one without a group.
 const REPLAYED: &str = "_replayed";
 
-/// A message's name in `tmp/`, and the part of its names in the other folders that never changes.
-pub(super) fn id(arrived: UnixMillis, random: [u8; 8], group: &str) -> String {
-    let id = format!("{:013}_{}", arrived.0, hex(&random));
+/// A message's name in `tmp/`, and the part of its names in the other folders that never changes: when it arrived, random
+/// bits, its group or nothing, and the seal of what it holds ([`whole`](super::whole)).
+pub(super) fn id(arrived: UnixMillis, random: [u8; 8], group: &str, seal: &str) -> String {
     // What is not a keyed hash has no place in a file's name.
-    match group.get(..GROUP_CHARS).filter(|short| group_number(short).is_some()) {
-        Some(short) => format!("{id}_{short}"),
-        None => id,
-    }
+    let short = group.get(..GROUP_CHARS).filter(|short| group_number(short).is_some()).unwrap_or_default();
+    format!("{:013}_{}_{short}_{seal}", arrived.0, hex(&random))
 }
 
 /// The id of the message with this one, when it is put anew from the dead letters at `now`.
@@ -47,7 +45,12 @@ pub(super) fn arrival(id: &str) -> Option<UnixMillis> {
 
 /// The group in an id. Names of earlier versions have none: together they are one group.
 fn group(id: &str) -> Option<u32> {
-    id.strip_suffix(REPLAYED).unwrap_or(id).splitn(3, '_').nth(2).and_then(group_number)
+    id.split('_').nth(2).and_then(group_number)
+}
+
+/// The seal in an id. Names of earlier versions have none.
+pub(super) fn seal(id: &str) -> Option<&str> {
+    id.strip_suffix(REPLAYED).unwrap_or(id).splitn(4, '_').nth(3)
 }
 
 fn group_number(short: &str) -> Option<u32> {
@@ -120,37 +123,42 @@ mod tests {
 
     const FLOODER: &str = "aaaaaaaa00";
     const NOW: UnixMillis = UnixMillis(1_790_000_000_500);
+    const SEAL: &str = "1f_0123456789abcdef";
 
     /// A waiting name that was put and due `millis` after a base time.
     fn waiting(millis: u64, group: &str) -> String {
         let at = UnixMillis(1_790_000_000_000 + millis);
-        Waiting { due: at, id: &id(at, [7; 8], group), receives: 0 }.name()
+        Waiting { due: at, id: &id(at, [7; 8], group, SEAL), receives: 0 }.name()
     }
 
     fn held(millis: u64, group: &str) -> String {
-        Held { id: &id(UnixMillis(1_790_000_000_000 + millis), [7; 8], group), receives: 1 }.name()
+        Held { id: &id(UnixMillis(1_790_000_000_000 + millis), [7; 8], group, SEAL), receives: 1 }.name()
     }
 
     #[test]
     fn a_name_holds_a_short_group_and_nothing_that_is_not_a_hash() {
         let at = UnixMillis(1_790_000_000_000);
-        assert_eq!(id(at, [0xab; 8], "0123456789abcdef"), "1790000000000_abababababababab_01234567");
+        assert_eq!(id(at, [0xab; 8], "0123456789abcdef", SEAL), "1790000000000_abababababababab_01234567_1f_0123456789abcdef");
         for other in ["", "short", "someone@example.org", "ABCDEF0123", "../../../etc", "äääääääää"] {
-            assert_eq!(id(at, [0xab; 8], other), "1790000000000_abababababababab", "{other}");
+            assert_eq!(id(at, [0xab; 8], other, SEAL), "1790000000000_abababababababab__1f_0123456789abcdef", "{other}");
         }
     }
 
     #[test]
-    fn a_name_keeps_its_group_through_its_folders_and_an_old_name_has_none() {
+    fn a_name_keeps_group_and_seal_through_its_folders_and_an_old_name_may_have_neither() {
         let name = waiting(3, FLOODER);
         let parsed = Waiting::parse(&name).expect("ours");
         let held = Held { id: parsed.id, receives: 1 }.name();
         assert_eq!(Held::parse(&held).map(|held| group(held.id)), Some(Some(0xaaaa_aaaa)));
+        assert_eq!(Held::parse(&held).and_then(|held| seal(held.id)), Some(SEAL));
         assert_eq!(arrival(parsed.id), Some(UnixMillis(1_790_000_000_003)));
+        let grouped = "1790000000000_0123456789abcdef_aaaaaaaa";
+        assert_eq!((group(grouped), seal(grouped)), (Some(0xaaaa_aaaa), None), "an earlier version's");
+        assert_eq!((group(&id(NOW, [7; 8], "", SEAL)), seal(&id(NOW, [7; 8], "", SEAL))), (None, Some(SEAL)));
         let old = Waiting::parse("1790000000001-1790000000000_0123456789abcdef.2").expect("an old name");
         assert_eq!(
-            (old.due, old.receives, group(old.id), arrival(old.id)),
-            (UnixMillis(1_790_000_000_001), 2, None, Some(UnixMillis(1_790_000_000_000)))
+            (old.due, old.receives, group(old.id), seal(old.id), arrival(old.id)),
+            (UnixMillis(1_790_000_000_001), 2, None, None, Some(UnixMillis(1_790_000_000_000)))
         );
     }
 
@@ -158,11 +166,11 @@ mod tests {
     fn a_replayed_name_is_put_anew_keeps_its_group_and_is_marked_once() {
         let then = UnixMillis(1_790_000_000_000);
         for (group_of_it, number) in [(FLOODER, Some(0xaaaa_aaaa)), ("", None)] {
-            let fresh = id(then, [7; 8], group_of_it);
+            let fresh = id(then, [7; 8], group_of_it, SEAL);
             let once = replayed(&fresh, NOW);
             assert_eq!(once, format!("1790000000500{}_replayed", &fresh[13..]));
             assert_eq!(replayed(&once, NOW), once);
-            assert_eq!((group(&once), arrival(&once)), (number, Some(NOW)));
+            assert_eq!((group(&once), seal(&once), arrival(&once)), (number, Some(SEAL), Some(NOW)));
             assert_eq!((is_replayed(&fresh), is_replayed(&once)), (false, true));
             let name = Waiting { due: NOW, id: &once, receives: 2 }.name();
             assert_eq!(Waiting::parse(&name).map(|waiting| (waiting.id, waiting.receives)), Some((once.as_str(), 2)));
