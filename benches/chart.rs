@@ -138,3 +138,38 @@ const HEAD: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1130 
     }
   </style>
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str = r#"{"name":"workers_mariadb_cpu","at":2,"value":0.5,"unit":"ms"}
+{"name":"workers_mariadb_database_cpu","at":2,"value":0.25,"unit":"ms"}
+{"name":"queued_spool_rate","at":1000,"value":900,"unit":"mails/s"}
+{"name":"queued_spool_rate","at":1000,"value":1100,"unit":"mails/s"}
+{"name":"queued_spool_rate","at":1000,"value":5000,"unit":"mails/s"}
+"#;
+
+    #[test]
+    fn the_median_of_several_runs_is_drawn_and_a_databases_cpu_is_part_of_the_mails() {
+        let figures = read(LINES).expect("figures");
+        assert_eq!(figures["queued_spool_rate"][&1_000], 1_100.0);
+        assert_eq!(figures["workers_mariadb_cpu"][&2], 0.75);
+        let svg = draw(LINES).expect("drawn");
+        assert_eq!(svg.matches("<circle").count(), 2, "{svg}");
+    }
+
+    #[test]
+    fn what_is_no_figure_is_said() {
+        let error = draw("{\"name\":\"x\"}").expect_err("no numbers");
+        assert!(error.to_string().contains("no numbers"), "{error}");
+        assert!(draw("nothing").is_err());
+    }
+
+    #[test]
+    fn a_scale_ends_at_the_next_round_number() {
+        for (value, end) in [(1_234.0, 1_600.0), (0.71, 0.8), (1_000.0, 1_000.0), (9.5, 10.0)] {
+            assert!((nice(value) - end).abs() < 1e-9 * end, "{value}");
+        }
+    }
+}
