@@ -4,7 +4,7 @@
 use std::{
     hint::black_box,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
 };
 
 use anyhow::Context;
@@ -13,11 +13,10 @@ use aws_lc_rs::{
     rsa::{KeyPair, KeySize},
     signature::RSA_PKCS1_SHA256,
 };
-use nix::{
-    sys::resource::{UsageWho, getrusage},
-    time::{ClockId, clock_gettime},
-};
+use nix::time::{ClockId, clock_gettime};
 
+/// What the silent peer reads at a time: a multiple of what loopback delivers.
+const READ_BYTES: usize = 256 << 10;
 /// What a signature covers: the header fields of a reply, about.
 const SIGNED_BYTES: usize = 1 << 10;
 
@@ -68,6 +67,19 @@ pub(crate) fn write_cpu_ms(peer: SocketAddr, bytes: usize, times: usize) -> anyh
     mean_cpu_ms(times, || stream.write_all(black_box(&message)).context("write"))
 }
 
+/// A peer that reads and says nothing.
+pub(crate) fn silent_peer() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut buffer = vec![0; READ_BYTES];
+            while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        }
+    });
+    Ok(address)
+}
+
 fn connect(peer: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect(peer)?;
     stream.set_nodelay(true)?;
@@ -87,11 +99,4 @@ fn mean_cpu_ms(times: usize, mut work: impl FnMut() -> anyhow::Result<()>) -> an
 fn thread_ms() -> anyhow::Result<f64> {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
     Ok(time.tv_sec() as f64 * 1e3 + time.tv_nsec() as f64 / 1e6)
-}
-
-/// User and system time, in milliseconds.
-pub(crate) fn usage_ms(who: UsageWho) -> anyhow::Result<f64> {
-    let usage = getrusage(who)?;
-    let ms = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 * 1e3 + time.tv_usec() as f64 / 1e3;
-    Ok(ms(usage.user_time()) + ms(usage.system_time()))
 }

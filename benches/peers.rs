@@ -7,7 +7,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -213,27 +213,4 @@ fn content_length(line: &[u8]) -> anyhow::Result<Option<usize>> {
 fn answer(stream: &mut TcpStream, body: &str) -> std::io::Result<()> {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all([head.as_str(), body].concat().as_bytes())
-}
-
-/// A peer that reads and says nothing.
-pub(crate) fn silent_peer() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut buffer = vec![0; READ_BYTES];
-            while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
-        }
-    });
-    Ok(address)
-}
-
-/// Waits until `look` says yes.
-pub(crate) fn wait_until(what: &str, limit: Duration, mut look: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while !look()? {
-        ensure!(start.elapsed() < limit, "waited {limit:?} in vain for {what}");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-    Ok(())
 }

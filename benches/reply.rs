@@ -27,7 +27,7 @@ use anyhow::Context;
 
 use bare::Signing;
 use peers::{Arrived, Peers};
-use stage::{FILE_BYTES, SLOTS, Stage};
+use stage::{FILE_BYTES, SLOTS, Setup, Stage, Worker};
 
 const ROUNDS: usize = 5;
 /// Requests of one run: enough that the worker's start, and what its caches lack then, is a small part.
@@ -85,8 +85,8 @@ async fn main() -> anyhow::Result<()> {
     let wanted = arguments.next().unwrap_or_default();
     let cases: Vec<&Case> = CASES.iter().filter(|case| case.name.starts_with(&wanted)).collect();
     let peers = Peers::start()?;
-    let silent = peers::silent_peer()?;
-    let mut stage = Stage::new(&peers)?;
+    let silent = bare::silent_peer()?;
+    let mut stage = Stage::new()?;
     for case in &cases {
         stage.fill(case.name, case.rcpt_to, case.requests).await?;
     }
@@ -99,7 +99,7 @@ async fn main() -> anyhow::Result<()> {
     let mut taken: [Taken; CASES.len()] = Default::default();
     // The first round fills the worker's cache of files, and does not count.
     for round in 0..=rounds {
-        let idle = stage.start(&worker, None)?.stop(0)?;
+        let idle = begin(&stage, &peers, &worker, None)?.stop(0)?;
         let sign_ms = signing.cpu_ms(TEXT_FLOORS)?;
         if round > 0 {
             idle_mb.push(idle.peak_mb);
@@ -156,10 +156,16 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Starts the worker `program` on the messages of the spool `name`, or on none, with an empty ledger.
+fn begin(stage: &Stage, peers: &Peers, program: &Path, name: Option<&str>) -> anyhow::Result<Worker> {
+    stage.reset(name)?;
+    stage.start(program, &Setup::new(peers.http(), peers.smtp()), 0)
+}
+
 /// One run of a case: the CPU of its worker in milliseconds, and what arrived.
 fn run(stage: &Stage, peers: &Peers, worker: &Path, case: &Case) -> anyhow::Result<(f64, Arrived)> {
     peers.reset(false);
-    let worker = stage.start(worker, Some(case.name))?;
+    let worker = begin(stage, peers, worker, Some(case.name))?;
     let (by_ses, by_smtp) = (case.requests * case.by_ses, case.requests * case.by_smtp);
     let arrived = peers.wait_for(RUN_LIMIT, |arrived| arrived.ses >= by_ses && arrived.smtp >= by_smtp).context(case.name)?;
     let cost = worker.stop(case.requests).context(case.name)?;
@@ -170,7 +176,7 @@ fn run(stage: &Stage, peers: &Peers, worker: &Path, case: &Case) -> anyhow::Resu
 /// all held still, and at its end, in MB.
 fn slow_peers(stage: &Stage, peers: &Peers, worker: &Path) -> anyhow::Result<(f64, f64)> {
     peers.reset(true);
-    let worker = stage.start(worker, Some("slow"))?;
+    let worker = begin(stage, peers, worker, Some("slow"))?;
     let held = peers.wait_for_held(SLOTS, FULL_HOUSE_LIMIT);
     if held < SLOTS {
         eprintln!("no more than {held} of {SLOTS} replies were in flight to slow peers");

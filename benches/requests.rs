@@ -1,6 +1,8 @@
 //! Requests as an MX's enqueuer would put them: mails of 8 KB, each of another sender at one domain, whose RSA-2048 key
 //! signed it.
 
+#![allow(dead_code, reason = "no bench needs all of it")]
+
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
@@ -31,6 +33,17 @@ const LINES: usize = 110;
 /// What each request's signature covers.
 const SIGNED: &str = "from:to:subject:date:message-id:mime-version:content-type";
 
+/// What a request is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// 8 KB, signed by its domain.
+    Signed,
+    /// The same without a signature, of an automaton that says so (RFC 3834 §5): nobody answers it.
+    Automatic,
+    /// Some 300 bytes, unsigned.
+    Small,
+}
+
 /// Makes requests, and vouches for them in DNS.
 pub(crate) struct Requesters {
     key: KeyPair,
@@ -60,13 +73,14 @@ impl Requesters {
     /// Puts requests for `rcpt_to` on the queue.
     pub(crate) async fn fill(&mut self, queue: &SpoolQueue, rcpt_to: &str, count: usize) -> anyhow::Result<()> {
         for _ in 0..count {
-            self.next += 1;
-            queue.put(&self.request(rcpt_to)?).await?;
+            queue.put(&self.request(Kind::Signed, rcpt_to)?).await?;
         }
         Ok(())
     }
 
-    fn request(&self, rcpt_to: &str) -> anyhow::Result<Envelope> {
+    /// The next request, of another sender than all before.
+    pub(crate) fn request(&mut self, kind: Kind, rcpt_to: &str) -> anyhow::Result<Envelope> {
+        self.next += 1;
         let sender = format!("someone{}@{DOMAIN}", self.next);
         let queue_id = format!("4X{:08}", self.next);
         let facts = Facts {
@@ -84,12 +98,12 @@ impl Requesters {
             host: MX.to_owned(),
             arrived: UnixMillis::now() - Duration::from_secs(1),
         };
-        Ok(Envelope { facts, mail: Mail::Inline(self.mail(&sender, rcpt_to)?.into()) })
+        Ok(Envelope { facts, mail: Mail::Inline(self.mail(kind, &sender, rcpt_to)?.into()) })
     }
 
     /// Fields and body are written so that their canonical form (relaxed, RFC 6376 §3.4.2 and §3.4.4) is but the fields'
     /// names in lower case. pipe(8) hands mail over with bare LF.
-    fn mail(&self, sender: &str, rcpt_to: &str) -> anyhow::Result<Vec<u8>> {
+    fn mail(&self, kind: Kind, sender: &str, rcpt_to: &str) -> anyhow::Result<Vec<u8>> {
         let fields = [
             ("From", format!("Some One <{sender}>")),
             ("To", rcpt_to.to_owned()),
@@ -99,8 +113,17 @@ impl Requesters {
             ("MIME-Version", "1.0".to_owned()),
             ("Content-Type", "text/plain; charset=utf-8".to_owned()),
         ];
+        let received =
+            format!("Received: from {HOST} ({HOST} [{CLIENT}])\n\tby {MX} (Postfix) with ESMTPS id 4XyZ\n\tfor <{rcpt_to}>; {}", self.date);
+        let written: String = fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        if kind == Kind::Small {
+            return Ok(format!("{received}\n{written}\nPlease send me the programs.\n").into_bytes());
+        }
         let body: String =
             (0..LINES).map(|line| format!("Please send me the programs. This is line {line:03} of a mail of some length.\r\n")).collect();
+        if kind == Kind::Automatic {
+            return Ok(format!("{received}\n{written}Auto-Submitted: auto-replied\n\n{}", body.replace("\r\n", "\n")).into_bytes());
+        }
         let body_hash = BASE64_STANDARD.encode(digest(&SHA256, body.as_bytes()));
         let seconds = UnixMillis::now().0 / 1_000;
         let signature =
@@ -110,10 +133,7 @@ impl Requesters {
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), format!("{canonical}dkim-signature:{signature}").as_bytes(), &mut value)
             .context("the request's signature")?;
-        let received =
-            format!("Received: from {HOST} ({HOST} [{CLIENT}])\n\tby {MX} (Postfix) with ESMTPS id 4XyZ\n\tfor <{rcpt_to}>; {}", self.date);
-        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         let signature = format!("DKIM-Signature: {signature}{}", BASE64_STANDARD.encode(&value));
-        Ok(format!("{signature}\n{received}\n{fields}\n{}", body.replace("\r\n", "\n")).into_bytes())
+        Ok(format!("{signature}\n{received}\n{written}\n{}", body.replace("\r\n", "\n")).into_bytes())
     }
 }

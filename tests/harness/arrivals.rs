@@ -33,6 +33,11 @@ impl Arrivals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arrival> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -161,7 +161,7 @@ impl State {
         if !account.is_sending_enabled {
             return refusal(400, "SendingPausedException", "Email sending is disabled for your account.");
         }
-        let number = self.arrivals.all().len();
+        let number = self.arrivals.count();
         if number as f64 >= account.day_max {
             return refusal(400, "LimitExceededException", "Daily message quota exceeded.");
         }
@@ -176,8 +176,7 @@ impl State {
 
     fn account(&self) -> Value {
         let account = *self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        let quota =
-            json!({"Max24HourSend": account.day_max, "MaxSendRate": account.send_rate_max, "SentLast24Hours": self.arrivals.all().len() as f64});
+        let quota = json!({"Max24HourSend": account.day_max, "MaxSendRate": account.send_rate_max, "SentLast24Hours": self.arrivals.count() as f64});
         let status = if account.is_sending_enabled { "HEALTHY" } else { "SHUTDOWN" };
         json!({
             "SendingEnabled": account.is_sending_enabled, "ProductionAccessEnabled": true, "EnforcementStatus": status, "SendQuota": quota,

@@ -184,16 +184,9 @@ impl Account {
         if !body.chars().all(is_allowed) {
             return Err(Refusal::new("InvalidMessageContents", "Invalid binary character in the message body."));
         }
-        let digest: Arc<str> = hex(&Md5::digest(body.as_bytes())).into();
-        let id: Arc<str> = self.new_id().into();
-        let content = Content {
-            id: Arc::clone(&id),
-            body: body.into(),
-            digest: Arc::clone(&digest),
-            attributes: Arc::new(entry.message_attributes.clone()),
-            group: entry.message_group_id.as_deref().map(Into::into),
-            sent_ms: now_ms(),
-        };
+        let attributes = Arc::new(entry.message_attributes.clone());
+        let content = Content { attributes, group: entry.message_group_id.as_deref().map(Into::into), ..self.content(body) };
+        let (id, digest) = (Arc::clone(&content.id), Arc::clone(&content.digest));
         self.with(url, |queue| {
             let max = queue.number("MaximumMessageSize");
             if bytes(entry) as u64 > max {
@@ -346,6 +339,18 @@ impl Account {
         self.with(&call.queue_name, |_| Ok(()))?;
         let address = *lock(&self.address);
         Ok(json!({"QueueUrl": format!("http://{address}/{ACCOUNT}/{}", call.queue_name)}).to_string().into())
+    }
+
+    /// A message of a new id, with nothing but a body.
+    pub(super) fn content(&self, body: &str) -> Content {
+        Content {
+            id: self.new_id().into(),
+            body: body.into(),
+            digest: hex(&Md5::digest(body.as_bytes())).into(),
+            attributes: Arc::default(),
+            group: None,
+            sent_ms: now_ms(),
+        }
     }
 
     /// An id as SQS's look.

@@ -217,7 +217,8 @@ impl Queue {
     }
 
     pub(super) fn depth(&self) -> Depth {
-        let delayed = self.messages.values().filter(|stored| stored.is_delayed).count();
+        let is_delayed = |key| self.messages.get(key).is_some_and(|stored: &Stored| stored.is_delayed);
+        let delayed = self.hidden.iter().filter(|(_, key)| is_delayed(key)).count();
         Depth { visible: self.ready.len(), in_flight: self.hidden.len() - delayed, delayed }
     }
 

@@ -8,6 +8,8 @@
 //! of another. One that fails, or is given up, undoes them all: the others are told [`LedgerError::Undone`], and
 //! [`retried`](super::retried) runs them again. There are never more of them than calls at a time.
 //!
+//! Who only reads takes no part: it has a connection of its own, sees what is on the disk, and waits for no commit.
+//!
 //! MariaDB, MySQL and PostgreSQL commit for many connections at once by themselves: there each call has its own transaction.
 
 use std::{ops::Deref, sync::Arc};
@@ -99,14 +101,6 @@ impl Ledger {
     pub(super) async fn begin_own(&self) -> Result<DatabaseTransaction, LedgerError> {
         begin_own(&self.database).await
     }
-
-    /// The shared transaction, if others are at it: who only reads is then faster in their midst than behind them.
-    pub(super) async fn join_others(&self) -> Result<Option<Transaction>, LedgerError> {
-        match &self.group {
-            Some(group) if group.is_busy() => self.begin().await.map(Some),
-            _ => Ok(None),
-        }
-    }
 }
 
 async fn begin_own(database: &DatabaseConnection) -> Result<DatabaseTransaction, LedgerError> {
@@ -118,10 +112,6 @@ impl Group {
     /// The group of a database that needs one.
     pub(super) fn of(database: &DatabaseConnection) -> Option<Self> {
         (database.get_database_backend() == DbBackend::Sqlite).then(Self::default)
-    }
-
-    fn is_busy(&self) -> bool {
-        self.0.try_lock().map_or(true, |open| open.is_some())
     }
 
     /// Waits for the turn in the transaction that is open, or begins one.

@@ -77,6 +77,26 @@ async fn nobody_is_told_before_the_commit() {
 }
 
 #[tokio::test]
+async fn who_only_reads_waits_for_no_transaction_and_sees_what_is_committed() {
+    let (_dir, ledger) = ledger().await;
+    let writing = ledger.begin().await.expect("begun");
+    for insert in [
+        "INSERT INTO request (request_key, sender, identity, verdict, granted, has_attachments, catalogue, created_ms) VALUES ('k0', '', '', 'answer', 'small', 0, '', 0)",
+        "INSERT INTO reply (request_key, number, response, state, attempts, ambiguous, held_until_ms) VALUES ('k0', 0, 'response', 'pending', 0, 0, 0)",
+    ] {
+        writing.execute_unprepared(insert).await.expect("written");
+    }
+    let sender = crate::address::Address::parse("someone@example.org").expect("an address");
+    let reading = async { (ledger.recall("k0").await.expect("answered"), ledger.listed(&[&sender], NOW).await.expect("answered")) };
+    let (recalled, listed) = tokio::time::timeout(Duration::from_secs(5), reading).await.expect("not made to wait");
+    assert!(recalled.is_none(), "it is not committed");
+    assert!(!listed.is_blocked);
+    writing.commit().await.expect("committed");
+    let recalled = ledger.recall("k0").await.expect("answered").expect("committed");
+    assert_eq!(recalled.replies.len(), 1);
+}
+
+#[tokio::test]
 async fn one_that_is_given_up_undoes_the_transaction_and_the_others_are_told_so() {
     let (dir, ledger) = ledger().await;
     let first = ledger.begin().await.expect("begun");
