@@ -193,7 +193,8 @@ fn tiles(view: &View) -> String {
             },
             match queue {
                 Some(queue) if queue.visible == 0 => "nothing waits".into(),
-                _ => "nobody has it yet".into(),
+                Some(_) => "nobody has it yet".into(),
+                None => String::new(),
             },
         ),
         (
@@ -303,7 +304,7 @@ fn charts(view: &View, wish: Wish) -> String {
 /// The newest minutes of the charts as a table.
 fn last_minutes(minutes: &[Minute]) -> String {
     if minutes.is_empty() {
-        return "<p class=\"quiet\">The first minute is not over yet.</p>\n".into();
+        return "<p class=\"quiet below\">The first minute is not over yet.</p>\n".into();
     }
     let cell = |text: String| format!("<td class=\"number\">{text}</td>");
     let optional = |value: Option<u64>, word: fn(u64) -> String| cell(value.map_or_else(|| "–".into(), word));
@@ -350,7 +351,7 @@ fn ends(hour: &Totals, all: &Totals) -> String {
     let of_hour = |outcome: &str, why: &str| hour.ended.iter().find(|end| end.outcome == outcome && end.why == why).map_or(0, |end| end.count);
     let total: u64 = hour.ended.iter().map(|end| end.count).sum();
     let mut rows: Vec<_> = all.ended.iter().map(|end| (of_hour(&end.outcome, &end.why), end)).collect();
-    rows.sort_by(|one, other| (other.0, other.1.count).cmp(&(one.0, one.1.count)));
+    rows.sort_by_key(|(recent, end)| std::cmp::Reverse((*recent, end.count)));
     let rows = rows.into_iter().map(|(recent, end)| {
         let why = if end.why.is_empty() { String::new() } else { format!(" <span class=\"quiet\">{}</span>", escape(&words(&end.why))) };
         format!(
