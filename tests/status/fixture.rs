@@ -56,7 +56,15 @@ fn minutes(weather: impl Fn(u64, &mut Random) -> Weather) -> Vec<Minute> {
 
 fn quiet(random: &mut Random) -> Weather {
     let received = random.below(9) + if random.below(4) == 0 { 6 } else { 0 };
-    Weather { received, answered: received, busy: 0.004 * received as f64, p50: 260 + random.below(120), tails: (31, 62), depth: 0, oldest_s: None }
+    Weather {
+        received,
+        answered: received,
+        busy: 0.004 * received as f64,
+        p50: 260 + random.below(120),
+        tails: (31, 62),
+        depth: 0,
+        oldest_s: Some(0),
+    }
 }
 
 fn ended(counts: &[(&str, &str, u64)]) -> Vec<EndedView> {
@@ -167,12 +175,12 @@ pub(crate) fn breaker_open() -> View {
         let calm = quiet(random);
         match index.checked_sub(BEGIN) {
             None => calm,
-            Some(since) => Weather { answered: calm.received / 4, depth: since * 4 + random.below(4), oldest_s: Some(since * 60), ..calm },
+            Some(since) => Weather { answered: calm.received / 4, depth: since * 4 + random.below(4), oldest_s: Some(random.below(50)), ..calm },
         }
     });
     View {
         in_hand: 1,
-        queue: Some(QueueView { visible: 3, delayed: 95, in_flight: 1, oldest_s: Some(1_391) }),
+        queue: Some(QueueView { visible: 3, delayed: 95, in_flight: 1, oldest_s: Some(14) }),
         breakers: vec![BreakerView { name: "send.SES".into(), reason: "paused".into(), since_ms: NOW - 1_400_000 }],
         switches: vec!["address:get@responder.example=hold".into(), "attachments=off".into()],
         last_minute: minutes[minutes.len() - 1].clone(),

@@ -13,7 +13,10 @@ use replyfleet_tests::{
     repository, skipped,
     web::{Answer, serve},
 };
-use replyfleet_worker::status::{page, view::View};
+use replyfleet_worker::status::{
+    page::{self, Wish},
+    view::View,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -94,8 +97,8 @@ fn look(axe: &Path, pages: &[(&str, &str)]) -> Vec<(String, Seen)> {
 }
 
 /// Serves a page as the worker does.
-fn served(view: &View) -> String {
-    let html = page::render(view, None);
+fn served(view: &View, query: &str) -> String {
+    let html = page::render(view, Wish::read(query));
     serve(move |_| Answer::new(200, html.clone()).with("Content-Type", "text/html; charset=utf-8").with("Content-Security-Policy", page::policy()))
         + "/"
 }
@@ -115,8 +118,8 @@ impl Seen {
 #[test]
 fn the_page_is_seen_well_on_every_screen() {
     let Some(axe) = eyes() else { return };
-    let states = [("idle", fixture::idle()), ("surge", fixture::surge()), ("breaker", fixture::breaker_open())];
-    let pages = states.map(|(name, view)| (name, served(&view)));
+    let states = [("idle", fixture::idle(), ""), ("surge", fixture::surge(), "every=5&last=30"), ("breaker", fixture::breaker_open(), "last=120")];
+    let pages = states.map(|(name, view, query)| (name, served(&view, query)));
     let seen = look(&axe, &pages.each_ref().map(|(name, url)| (*name, url.as_str())));
     for (name, seen) in &seen {
         seen.assert_is_well(name);

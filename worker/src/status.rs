@@ -164,7 +164,7 @@ fn fill(view: &mut View, metrics: &Metrics, history: &History, at: Duration, now
     view.queue = queue(&gauges);
     view.last_minute = history.last_minute(at, now, &figures, &gauges);
     let is_known = !gauges.catalogue_version.is_empty();
-    view.catalogue = is_known.then(|| CatalogueView { version: gauges.catalogue_version, age_s: gauges.catalogue_age.as_secs() });
+    view.catalogue = is_known.then_some(CatalogueView { version: gauges.catalogue_version, age_s: gauges.catalogue_age.as_secs() });
     (view.worker, view.slots, view.in_hand) = (gauges.worker, gauges.slots, gauges.in_hand);
     (view.switches, view.is_shedding) = (switched.settings, switched.is_shedding);
     let breaker =

@@ -3,8 +3,6 @@
 //! A line is told from the others by how it is drawn and by its name at its end; colour only helps. Where there is no value
 //! the line is broken, and a value without neighbours is a dot. Nothing here fails: no values make an empty chart that says so.
 
-use std::fmt::Write;
-
 use super::{
     text::{self, escape},
     view::Minute,
@@ -144,6 +142,15 @@ impl Scale {
         }
     }
 
+    /// The same where there are no values.
+    fn usual_ticks(self) -> Vec<f64> {
+        match self {
+            Scale::Share | Scale::Count => self.ticks(0.0, 4.0),
+            Scale::Span => self.ticks(0.0, 4e3),
+            Scale::SpanByTens => self.ticks(100.0, 1e4),
+        }
+    }
+
     /// Where a value lies between the least and the greatest of `ticks`, from 0 to 1.
     fn place(self, value: f64, ticks: &[f64]) -> f64 {
         let (low, high) = (ticks[0], ticks[ticks.len() - 1]);
@@ -234,7 +241,8 @@ impl Chart {
 
     fn drawing(&self) -> String {
         let (min, max) = self.values().fold((f64::MAX, 0.0_f64), |(min, max), value| (min.min(value), max.max(value)));
-        let ticks = self.scale.ticks(min, max);
+        let is_empty = min > max;
+        let ticks = if is_empty { self.scale.usual_ticks() } else { self.scale.ticks(min, max) };
         let y = |value: f64| HEIGHT - BOTTOM - self.scale.place(value, &ticks) * (HEIGHT - BOTTOM - TOP);
         let mut svg = String::new();
         let mut draw = |text: String| {
@@ -253,7 +261,7 @@ impl Chart {
             draw(format!("<path class=\"base\" d=\"M{at:.1} {base:.1}v4\"/>"));
             draw(format!("<text x=\"{at:.1}\" y=\"{:.1}\" class=\"middle\">{}</text>", base + 17.0, text::hours(time)));
         }
-        if min > max {
+        if is_empty {
             let middle = (LEFT + self.right()) / 2.0;
             draw(format!("<text x=\"{middle:.1}\" y=\"{:.1}\" class=\"middle none\">nothing yet</text>", HEIGHT / 2.0));
             return svg;
@@ -274,8 +282,7 @@ impl Chart {
             let is_joined = before.is_some_and(|before| time - before <= self.window.point * 5 / 2);
             // A line of no length has round ends: a dot.
             let start = if is_joined { "L" } else { "h0M" };
-            // Unwrap: a text takes every character.
-            write!(path, "{start}{:.1} {:.1}", self.x(time), y(value)).unwrap();
+            path.push_str(&format!("{start}{:.1} {:.1}", self.x(time), y(value)));
             before = Some(time);
         }
         let path = path.strip_prefix("h0")?;
@@ -386,5 +393,6 @@ mod tests {
         assert!(svg.contains("<h3>Title &amp; more</h3>") && svg.contains("role=\"img\""), "{svg}");
         let svg = chart(Scale::SpanByTens, vec![series("p50", &[None, None])]).render();
         assert!(svg.contains("nothing yet") && svg.contains("there was nothing to draw") && !svg.contains("NaN"), "{svg}");
+        assert!(svg.contains(">100 ms<") && svg.contains(">10 s<"), "{svg}");
     }
 }

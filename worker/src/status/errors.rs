@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt::{self, Write},
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -81,11 +81,8 @@ struct Line {
 impl Line {
     fn text(self) -> String {
         let fields = self.fields.into_iter().filter(|(_, value)| !value.is_empty());
-        fields.fold(self.message, |mut text, (name, value)| {
-            // Unwrap: a text takes every character.
-            write!(text, "; {name}: {value}").unwrap();
-            text
-        })
+        let parts = std::iter::once(self.message).chain(fields.map(|(name, value)| format!("{name}: {value}")));
+        parts.collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -121,7 +121,7 @@ impl History {
 pub(super) fn totals(ended: &Ends, sent: &BTreeMap<&'static str, u64>) -> Totals {
     let ended = ended.iter().map(|((outcome, why), count)| EndedView { outcome: (*outcome).into(), why: (*why).into(), count: *count });
     let mut ended: Vec<_> = ended.collect();
-    ended.sort_by(|one, other| other.count.cmp(&one.count));
+    ended.sort_by_key(|end| std::cmp::Reverse(end.count));
     let response_sent = sent.iter().map(|(method, count)| SentView { method: (*method).into(), count: *count });
     Totals { ended, response_sent: response_sent.collect() }
 }

@@ -16,7 +16,9 @@ use super::{
 
 const STYLE: &str = include_str!("page/page.css");
 /// How often the page may be asked to come again by itself, in seconds.
-pub const EVERY_S: [u64; 2] = [5, 30];
+const EVERY_S: [u64; 2] = [5, 30];
+/// Over how many of the last minutes its charts may be asked to go, and what that is called; else over all that is remembered.
+const LAST_MINUTES: [(u64, &str); 3] = [(30, "30 min"), (120, "2 h"), (360, "6 h")];
 /// The last minutes that are also there as a table.
 const TABLE_MINUTES_MAX: usize = 15;
 /// A disc, a triangle, a square, a ring: told apart without colours.
@@ -24,6 +26,33 @@ const DISC: &str = "<circle cx=\"5\" cy=\"5\" r=\"4.6\"/>";
 const TRIANGLE: &str = "<path d=\"M5 .4 9.9 9.6H.1z\"/>";
 const SQUARE: &str = "<path d=\"M.8 .8h8.4v8.4H.8z\"/>";
 const RING: &str = "<path fill-rule=\"evenodd\" d=\"M5 .4a4.6 4.6 0 1 0 0 9.2a4.6 4.6 0 1 0 0-9.2M5 2.4a2.6 2.6 0 1 1 0 5.2a2.6 2.6 0 1 1 0-5.2\"/>";
+
+/// What somebody who looks would like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// That the page comes again so often, in seconds.
+    pub every_s: Option<u64>,
+    /// That its charts go over so many of the last minutes.
+    pub last_minutes: Option<u64>,
+}
+
+impl Wish {
+    /// Reads a query, as `every=5&last=30`; what is not on offer is not wished for.
+    pub fn read(query: &str) -> Self {
+        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok());
+        Self {
+            every_s: value("every").filter(|seconds| EVERY_S.contains(seconds)),
+            last_minutes: value("last").filter(|wished| LAST_MINUTES.iter().any(|(minutes, _)| minutes == wished)),
+        }
+    }
+
+    /// Where the page is as wished for.
+    fn path(self) -> String {
+        let wishes = [("every", self.every_s), ("last", self.last_minutes)];
+        let wishes: Vec<_> = wishes.into_iter().filter_map(|(name, wish)| Some(format!("{name}={}", wish?))).collect();
+        if wishes.is_empty() { "/".into() } else { format!("/?{}", wishes.join("&amp;")) }
+    }
+}
 
 /// The content security policy of the page: nothing but its own style, by its hash, and an icon that is in it.
 pub fn policy() -> &'static str {
@@ -34,22 +63,22 @@ pub fn policy() -> &'static str {
     &POLICY
 }
 
-/// The page for this state of things; `every` says how often it comes again, if it does.
-pub fn render(view: &View, every: Option<u64>) -> String {
+/// The page for this state of things, as somebody wishes it.
+pub fn render(view: &View, wish: Wish) -> String {
     let (word, shape, tone) = state(view);
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{word} – replyfleet worker</title>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<link rel=\"icon\" href=\"{}\">\n<style>{STYLE}</style>\n</head>\n<body>\n",
         icon(shape, tone)
     );
-    page += &header(view, (word, shape, tone), every);
+    page += &header(view, (word, shape, tone), wish);
     page += "<main>\n";
     page += &notices(view);
     if view.state == State::Starting {
         page += &errors(view);
     } else {
         page += &tiles(view);
-        page += &charts(view);
+        page += &charts(view, wish);
         page += &halves(view);
     }
     page += "</main>\n";
@@ -84,20 +113,14 @@ fn icon(shape: &str, tone: &str) -> String {
     format!("data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 10 10' fill='{fill}'%3E{shape}%3C/svg%3E")
 }
 
-fn header(view: &View, (word, shape, tone): (&str, &str, &str), every: Option<u64>) -> String {
+fn header(view: &View, (word, shape, tone): (&str, &str, &str), wish: Wish) -> String {
     let worker = match view.worker.get(..8) {
         Some(worker) => format!("worker {} · ", escape(worker)),
         None => String::new(),
     };
     let up = span(view.at_ms.saturating_sub(view.started_ms));
-    let choices = [None].into_iter().chain(EVERY_S.map(Some)).map(|choice| {
-        let (path, name) = match choice {
-            None => ("/".to_owned(), "off".to_owned()),
-            Some(seconds) => (format!("/?every={seconds}"), format!("every {seconds} s")),
-        };
-        let current = if choice == every { " aria-current=\"true\"" } else { "" };
-        format!("<li><a href=\"{path}\"{current}>{name}</a></li>")
-    });
+    let often = [(None, "off".to_owned())].into_iter().chain(EVERY_S.map(|seconds| (Some(seconds), format!("every {seconds} s"))));
+    let often = often.map(|(every_s, name)| choice(Wish { every_s, ..wish }, wish, &name));
     format!(
         "<header>\n<div><h1>replyfleet</h1> <p class=\"state {tone}\"><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\">{shape}</svg>{word}</p> \
          <p class=\"quiet\">{worker}runs for {up} · version {}</p></div>\n\
@@ -105,8 +128,14 @@ fn header(view: &View, (word, shape, tone): (&str, &str, &str), every: Option<u6
         escape(&view.version),
         text::machine(view.at_ms),
         text::date_and_clock(view.at_ms),
-        choices.collect::<String>()
+        often.collect::<String>()
     )
+}
+
+/// A link to the page as `other` would have it, marked if that is how it is.
+fn choice(other: Wish, wish: Wish, name: &str) -> String {
+    let current = if other == wish { " aria-current=\"true\"" } else { "" };
+    format!("<li><a href=\"{}\"{current}>{name}</a></li>", other.path())
 }
 
 /// What somebody should know before he reads on.
@@ -164,7 +193,8 @@ fn tiles(view: &View) -> String {
             },
             match queue {
                 Some(queue) if queue.visible == 0 => "nothing waits".into(),
-                _ => "in the queue".into(),
+                Some(_) => "nobody has it yet".into(),
+                None => String::new(),
             },
         ),
         (
@@ -175,7 +205,7 @@ fn tiles(view: &View) -> String {
         (
             "Answered a minute",
             rate(last.per_minute(last.answered)),
-            format!("{} came, {} replies left", rate(last.per_minute(last.received)), rate(last.per_minute(last.sent))),
+            format!("{} came, {} replies", rate(last.per_minute(last.received)), rate(last.per_minute(last.sent))),
         ),
         ("Half are answered within", times.p50.map_or_else(|| "–".into(), span), of_the_last(last, times)),
         (
@@ -197,9 +227,13 @@ fn of_the_last(last: &Minute, times: &Percentiles) -> String {
     format!("{} in the last {seconds} s", count(times.count))
 }
 
-fn charts(view: &View) -> String {
+fn charts(view: &View, wish: Wish) -> String {
     let minutes = &view.minutes;
-    let window = Window::reaching(minutes.first().map_or(view.at_ms, |minute| minute.at_ms), view.at_ms);
+    let oldest = minutes.first().map_or(view.at_ms, |minute| minute.at_ms);
+    let wished = wish.last_minutes.map(|minutes| view.at_ms.saturating_sub(minutes * 60_000));
+    let window = Window::reaching(wished.unwrap_or(oldest), view.at_ms);
+    let long = [(None, "all")].into_iter().chain(LAST_MINUTES.map(|(minutes, name)| (Some(minutes), name)));
+    let long: String = long.map(|(last_minutes, name)| choice(Wish { last_minutes, ..wish }, wish, name)).collect();
     let line = |name, class, join, value: &dyn Fn(&Minute) -> Option<f64>| Series { name, class, points: window.points(minutes, join, value) };
     let mean = |name, class, value: fn(&Minute) -> f64| line(name, class, Join::Mean, &|minute| Some(value(minute)));
     let highest = |value: fn(&Minute) -> Option<f64>| vec![line("", "one", Join::Highest, &value)];
@@ -260,8 +294,8 @@ fn charts(view: &View) -> String {
     let words = capitalised(&window.words());
     let charts: String = charts.iter().map(Chart::render).collect();
     format!(
-        "<section aria-labelledby=\"hours\">\n<h2 id=\"hours\">{words} <span class=\"quiet note\">{}</span></h2>\n\
-         <div class=\"charts\">\n{charts}</div>\n{}</section>\n",
+        "<section aria-labelledby=\"hours\">\n<div class=\"head\"><h2 id=\"hours\">{words} <span class=\"quiet note\">{}</span></h2>\n\
+         <nav aria-label=\"How far back the charts go\"><ul><li class=\"quiet\">Show</li>{long}</ul></nav></div>\n<div class=\"charts\">\n{charts}</div>\n{}</section>\n",
         window.point_words(),
         last_minutes(minutes)
     )
@@ -270,7 +304,7 @@ fn charts(view: &View) -> String {
 /// The newest minutes of the charts as a table.
 fn last_minutes(minutes: &[Minute]) -> String {
     if minutes.is_empty() {
-        return "<p class=\"quiet\">The first minute is not over yet.</p>\n".into();
+        return "<p class=\"quiet below\">The first minute is not over yet.</p>\n".into();
     }
     let cell = |text: String| format!("<td class=\"number\">{text}</td>");
     let optional = |value: Option<u64>, word: fn(u64) -> String| cell(value.map_or_else(|| "–".into(), word));
@@ -317,7 +351,7 @@ fn ends(hour: &Totals, all: &Totals) -> String {
     let of_hour = |outcome: &str, why: &str| hour.ended.iter().find(|end| end.outcome == outcome && end.why == why).map_or(0, |end| end.count);
     let total: u64 = hour.ended.iter().map(|end| end.count).sum();
     let mut rows: Vec<_> = all.ended.iter().map(|end| (of_hour(&end.outcome, &end.why), end)).collect();
-    rows.sort_by(|one, other| (other.0, other.1.count).cmp(&(one.0, one.1.count)));
+    rows.sort_by_key(|(recent, end)| std::cmp::Reverse((*recent, end.count)));
     let rows = rows.into_iter().map(|(recent, end)| {
         let why = if end.why.is_empty() { String::new() } else { format!(" <span class=\"quiet\">{}</span>", escape(&words(&end.why))) };
         format!(

@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
     Readiness, Status,
-    page::{self, EVERY_S},
+    page::{self, Wish},
     view::State,
 };
 use crate::metrics::prometheus;
@@ -148,11 +148,10 @@ fn answer(asked: &Parts, status: &Status) -> Answer {
 }
 
 fn page(asked: &Parts, status: &Status) -> Answer {
-    let wanted = asked.uri.query().and_then(|query| query.strip_prefix("every=")).and_then(|seconds| seconds.parse().ok());
-    let every = wanted.filter(|seconds| EVERY_S.contains(seconds));
-    let body = page::render(&status.view(), every);
+    let wish = asked.uri.query().map(Wish::read).unwrap_or_default();
+    let body = page::render(&status.view(), wish);
     let mut more = vec![(header::CONTENT_SECURITY_POLICY, page::policy().to_owned())];
-    more.extend(every.map(|seconds| (header::REFRESH, seconds.to_string())));
+    more.extend(wish.every_s.map(|seconds| (header::REFRESH, seconds.to_string())));
     Answer { status: StatusCode::OK, kind: HTML, body, more }
 }
 

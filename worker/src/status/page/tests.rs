@@ -25,7 +25,7 @@ fn view() -> View {
 
 #[test]
 fn it_says_what_there_is() {
-    let page = render(&view(), None);
+    let page = render(&view(), Wish::default());
     for wanted in [
         "<title>Answering – replyfleet worker</title>",
         "worker 01234567 · runs for 1 h · version 0.1.0",
@@ -48,7 +48,7 @@ fn every_state_has_its_word_and_what_follows_from_it() {
     let with = |change: fn(&mut View)| {
         let mut view = view();
         change(&mut view);
-        render(&view, None)
+        render(&view, Wish::default())
     };
     let breaker = || BreakerView { name: "send.SES".into(), reason: "no_answer".into(), since_ms: NOW - 120_000 };
     for (page, wanted) in [
@@ -63,14 +63,14 @@ fn every_state_has_its_word_and_what_follows_from_it() {
     ] {
         assert!(page.contains(wanted), "{wanted}: {page}");
     }
-    let page = render(&View { breakers: vec![breaker()], ..view() }, None);
+    let page = render(&View { breakers: vec![breaker()], ..view() }, Wish::default());
     assert!(page.contains("<title>Answering in part") && page.contains("<strong>send.SES is away</strong> (no answer) for 2 min."), "{page}");
     assert!(page.contains("2 min ago <"), "{page}");
 }
 
 #[test]
 fn a_worker_that_starts_has_no_figures_yet() {
-    let page = render(&View { state: State::Starting, ..view() }, None);
+    let page = render(&View { state: State::Starting, ..view() }, Wish::default());
     assert!(!page.contains("id=\"now\"") && page.contains("id=\"errors\""), "{page}");
 }
 
@@ -91,16 +91,16 @@ fn foreign_text_stays_text() {
             errors: vec![ErrorView { level: EVIL.into(), text: EVIL.into(), ..ErrorView::default() }],
             ..view()
         },
-        None,
+        Wish::default(),
     );
     assert!(!page.contains("<script") && !page.contains("' onload") && page.matches("</style>").count() == 1, "{page}");
-    let page = render(&View { state: State::Starting, waits_for: Some(EVIL.into()), ..view() }, None);
+    let page = render(&View { state: State::Starting, waits_for: Some(EVIL.into()), ..view() }, Wish::default());
     assert!(!page.contains("<script"), "{page}");
 }
 
 #[test]
 fn the_policy_lets_in_this_style_and_nothing_else() {
-    let page = render(&view(), None);
+    let page = render(&view(), Wish::default());
     let style = page.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).expect("a style");
     let hash = BASE64_STANDARD.encode(digest::digest(&digest::SHA256, style.as_bytes()));
     assert!(policy().contains(&format!("style-src 'sha256-{hash}'")) && policy().starts_with("default-src 'none'"), "{}", policy());
@@ -111,10 +111,16 @@ fn the_policy_lets_in_this_style_and_nothing_else() {
 }
 
 #[test]
-fn what_is_chosen_is_marked() {
-    let marked = |every| {
-        render(&view(), every).split(" aria-current=").next().and_then(|before| before.rsplit("href=\"").next().map(str::to_owned)).expect("one")
+fn what_is_wished_for_is_marked_and_kept() {
+    let marked = |query: &str| {
+        let page = render(&view(), Wish::read(query));
+        let links = page.split("<li><a href=\"").skip(1).filter(|link| link.contains(" aria-current="));
+        links.map(|link| link.split('"').next().map(str::to_owned).expect("a link")).collect::<Vec<_>>()
     };
-    assert!(marked(None).starts_with("/\""), "{}", marked(None));
-    assert!(marked(Some(5)).starts_with("/?every=5\""), "{}", marked(Some(5)));
+    assert_eq!(marked(""), ["/", "/"]);
+    assert_eq!(marked("every=5"), ["/?every=5", "/?every=5"]);
+    assert_eq!(marked("last=30&every=30"), ["/?every=30&amp;last=30", "/?every=30&amp;last=30"]);
+    assert_eq!(Wish::read("every=1&last=99999&x=<script>"), Wish::default(), "only what is on offer");
+    let page = render(&view(), Wish::read("last=120"));
+    assert!(page.contains("The last 2 hours") && page.contains("href=\"/?every=5&amp;last=120\""), "{page}");
 }
