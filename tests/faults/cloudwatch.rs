@@ -59,7 +59,7 @@ fn is_about(sum: f64, count: usize) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_surely_did_not_arrive_comes_later_and_once() {
-    for (status, code) in [(400, "ThrottlingException"), (503, "ServiceUnavailable"), (403, "AccessDenied")] {
+    for (status, code) in [(400, "Throttling"), (503, "ServiceUnavailable"), (403, "AccessDenied")] {
         let cloudwatch = Endpoint::start();
         let fault = cloudwatch.faults().add(Rule::new(PUT, Fault::Answer { status, code: code.into() }));
         let bed = bed(&cloudwatch.endpoint());
