@@ -33,7 +33,8 @@ impl Default for MetricsSettings {
         Self {
             cloudwatch: None,
             namespace: Namespace("replyfleet".into()),
-            period_s: Period(60),
+            // The recommended policy looks each ten seconds (docs/scaling.md).
+            period_s: Period(10),
             auto_scaling_group: None,
             host: false,
             sample_s: Seconds::new(10),

@@ -136,7 +136,7 @@ async fn an_idle_worker_tells_of_every_period_and_calls_once_a_period_however_mu
     let start = Instant::now();
     let worker = bed.start_ready();
     answer(&bed).await;
-    wait_for("six periods", PATIENCE, || (cloudwatch.of("busy_fraction").len() >= 6).then_some(()));
+    wait_for("six periods", PATIENCE, || (cloudwatch.of("in_hand").len() >= 6).then_some(()));
     worker.stop();
     let most = start.elapsed().as_secs() + 3;
     assert!(cloudwatch.calls() <= most, "{} calls in {most} s", cloudwatch.calls());
@@ -147,12 +147,12 @@ async fn an_idle_worker_tells_of_every_period_and_calls_once_a_period_however_mu
         assert_eq!((datum.namespace.as_str(), datum.resolution_s), ("replyfleet", 1));
         assert_eq!(datum.dimensions["AutoScalingGroupName"], "workers");
     }
-    for name in ["busy_fraction", "in_hand", "oldest_age", "queue_depth", "response_sent", "message_received", "catalogue_age"] {
+    for name in ["in_hand", "oldest_age", "queue_depth", "response_sent", "message_received", "catalogue_age"] {
         let data = cloudwatch.of(name);
         assert!(data.len() >= 6, "{name}: {}", data.len());
         assert!(data.iter().all(|datum| datum.dimensions.len() == 1), "{name}");
     }
-    let stamps: Vec<u64> = cloudwatch.of("busy_fraction").iter().map(|datum| datum.at.0).collect();
+    let stamps: Vec<u64> = cloudwatch.of("in_hand").iter().map(|datum| datum.at.0).collect();
     assert!(stamps.iter().all(|stamp| stamp % 1_000 == 999), "the last millisecond of a period: {stamps:?}");
     assert!(stamps.windows(2).all(|pair| pair[0] < pair[1]), "{stamps:?}");
     assert_eq!(cloudwatch.refusals(), [""; 0]);
@@ -166,11 +166,11 @@ async fn the_group_is_the_machines_own_if_the_settings_name_none_and_without_one
     let worker = bed.start_ready();
     wait_for("metrics", PATIENCE, || (!cloudwatch.of("MemoryUtilization").is_empty()).then_some(()));
     worker.stop();
-    let (memory, disk, busy) = (cloudwatch.of("MemoryUtilization"), cloudwatch.of("DiskSpaceUtilization"), cloudwatch.of("busy_fraction"));
+    let (memory, disk, own) = (cloudwatch.of("MemoryUtilization"), cloudwatch.of("DiskSpaceUtilization"), cloudwatch.of("in_hand"));
     for datum in [&memory[0], &disk[0]] {
         assert_eq!((datum.namespace.as_str(), datum.unit.as_str()), ("System/Linux", "Percent"));
     }
-    for datum in [&memory[0], &disk[0], &busy[0]] {
+    for datum in [&memory[0], &disk[0], &own[0]] {
         assert_eq!(datum.dimensions.iter().collect::<Vec<_>>(), [(&"AutoScalingGroupName".to_owned(), &"by-tag".to_owned())]);
     }
 

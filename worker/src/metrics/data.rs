@@ -60,6 +60,8 @@ pub(super) struct Told<'a> {
     pub(super) figures: &'a Figures,
     /// What is so at its end, if that is to be told.
     pub(super) gauges: Option<&'a Gauges>,
+    /// The share of the slots that was taken in the minute that is over, if one is.
+    pub(super) busy_fraction: Option<f64>,
     /// What was away at its end.
     pub(super) breakers: &'a [OpenBreaker],
 }
@@ -90,9 +92,9 @@ impl Told<'_> {
             let why = if why.is_empty() { "none" } else { why };
             data.push(self.count(&table::ENDED, [(*outcome).to_owned(), why.to_owned()], count));
         }
+        data.extend(self.busy_fraction.map(|share| self.one(&table::BUSY_FRACTION, [], share)));
         let Some(gauges) = self.gauges else { return data };
         let (depth, oldest) = (gauges.depth, gauges.oldest_age.unwrap_or_default());
-        data.push(self.one(&table::BUSY_FRACTION, [], gauges.busy_fraction));
         data.push(self.count(&table::IN_HAND, [], gauges.in_hand as u64));
         data.push(self.one(&table::OLDEST_AGE, [], oldest.as_secs_f64()));
         data.push(self.one(&table::CATALOGUE_AGE, [], gauges.catalogue_age.as_secs_f64()));
@@ -190,7 +192,7 @@ mod tests {
     const AT: UnixMillis = UnixMillis(1_790_000_059_999);
 
     fn told(figures: &Figures, gauges: &Gauges) -> Vec<Datum> {
-        Told { group: "workers", figures, gauges: Some(gauges), breakers: &[] }.data()
+        Told { group: "workers", figures, gauges: Some(gauges), busy_fraction: Some(gauges.busy_fraction), breakers: &[] }.data()
     }
 
     fn of<'a>(data: &'a [Datum], name: &str) -> Vec<&'a Datum> {
@@ -229,7 +231,9 @@ mod tests {
     #[test]
     fn the_dimensions_are_exactly_the_group_and_what_the_table_names() {
         let (figures, gauges, breakers) = busy_minute();
-        let data = Told { group: "workers", figures: &figures, gauges: Some(&gauges), breakers: &breakers }.data();
+        let data =
+            Told { group: "workers", figures: &figures, gauges: Some(&gauges), busy_fraction: Some(gauges.busy_fraction), breakers: &breakers }
+                .data();
         for metric in PUBLISHED {
             let found = of(&data, metric.name);
             assert_eq!(found.len(), 1, "{}", metric.name);
@@ -243,7 +247,9 @@ mod tests {
     #[test]
     fn times_are_milliseconds_under_that_unit_and_ages_are_seconds() {
         let (figures, gauges, breakers) = busy_minute();
-        let data = Told { group: "workers", figures: &figures, gauges: Some(&gauges), breakers: &breakers }.data();
+        let data =
+            Told { group: "workers", figures: &figures, gauges: Some(&gauges), busy_fraction: Some(gauges.busy_fraction), breakers: &breakers }
+                .data();
         for name in ["processing_time", "processing_time_stale", "handling_time", "queue_wait", "send_wait", "send_time"] {
             let datum = of(&data, name)[0];
             assert_eq!((datum.metric.unit, datum.values.as_slice()), (Unit::Milliseconds, &[(1_500.0 - 1_500.0 % 32.0, 1.0)][..]), "{name}");
@@ -270,7 +276,7 @@ mod tests {
     fn a_call_has_no_more_data_and_bytes_than_cloudwatch_takes() {
         let gauges = Gauges::default();
         let figures = Figures::default();
-        let told = Told { group: "workers", figures: &figures, gauges: Some(&gauges), breakers: &[] };
+        let told = Told { group: "workers", figures: &figures, gauges: Some(&gauges), busy_fraction: None, breakers: &[] };
         let small: Vec<Datum> = (0..2_500).map(|_| told.count(&table::RESPONSE_SENT, [], 1)).collect();
         let sizes: Vec<usize> = parcels(AT, "replyfleet", small).iter().map(|parcel| parcel.data.len()).collect();
         assert_eq!(sizes, [1_000, 1_000, 500]);

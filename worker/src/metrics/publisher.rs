@@ -2,6 +2,7 @@
 //!
 //! * **Periods** end at whole multiples of their length, on all machines at once, and a batch is stamped with the last
 //!   millisecond of its own: so it lies in the period of which it tells, and an alarm sees it a minute earlier.
+//! * **`busy_fraction`** is told once a minute whatever the period: an alarm counts the workers by its samples.
 //! * **An outage** costs nothing but memory: batches that surely did not arrive wait, for 15 minutes, and go later with their
 //!   own stamps. What may have arrived (no answer in time, a connection that broke, an error 500) is not sent again: a count
 //!   that is too low for a minute is milder than one that is too high, which could call for machines.
@@ -41,6 +42,8 @@ use crate::lifecycle::metadata::Metadata;
 const BACKLOG: Duration = Duration::from_secs(15 * 60);
 /// How long sending may take at the end.
 const STOP_TIME: Duration = Duration::from_secs(2);
+/// How often it is told how busy the slots were.
+const BUSY_EVERY: Duration = Duration::from_secs(60);
 /// How often one may read in the log that it does not work.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// How often the instance is asked for its group before it is taken for an instance without one, and the pause between.
@@ -97,6 +100,7 @@ impl Backlog {
 pub(crate) struct Plan {
     namespace: String,
     period: Duration,
+    busy_every: Duration,
     /// The file system of which is told how full it is, if the machine is to be told of.
     host: Option<PathBuf>,
 }
@@ -116,6 +120,7 @@ impl Publisher {
         let plan = Plan {
             namespace: settings.metrics.namespace.as_str().to_owned(),
             period: settings.metrics.period_s.duration(),
+            busy_every: BUSY_EVERY,
             host: settings.metrics.host.then(|| match &settings.queue.url {
                 QueueUrl::Spool(dir) => dir.clone(),
                 QueueUrl::Sqs(_) => "/".into(),
@@ -201,26 +206,24 @@ async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, metrics: Arc<Metr
     let backlog = Arc::new(Backlog::default());
     let sender = Sending(tokio::spawn(send(Arc::clone(&backlog), sink)));
     let mut told = Figures::default();
-    let mut told_at = metrics.began();
+    let mut busy = Busy { busy: Duration::ZERO, at: metrics.began(), next: period_end(clock.now(), plan.busy_every) };
     loop {
         let end = period_end(clock.now(), plan.period);
         let is_last = tokio::select! {
             () = tokio::time::sleep(end.since(clock.now())) => false,
             () = turned(&mut stop) => true,
         };
-        let figures = metrics.figures();
-        let now = Instant::now();
-        let mut gauges = metrics.gauges();
+        let (figures, gauges) = (metrics.figures(), metrics.gauges());
         let period = figures.since(&told);
-        gauges.busy_fraction = period.busy_fraction(gauges.slots, now.saturating_duration_since(told_at));
+        let busy_fraction = busy.look(&figures, gauges.slots, clock.now(), plan.busy_every);
         let at = if is_last { clock.now() } else { stamp(end, clock.now(), plan.period) };
-        let telling = Told { group, figures: &period, gauges: (!is_last).then_some(&gauges), breakers: &metrics.breakers() };
+        let telling = Told { group, figures: &period, gauges: (!is_last).then_some(&gauges), busy_fraction, breakers: &metrics.breakers() };
         let mut made = parcels(at, &plan.namespace, telling.data());
         if let Some(path) = plan.host.clone().filter(|_| !is_last) {
             let (memory, disk) = host::shares(path).await;
             made.extend(parcels(at, HOST_NAMESPACE, telling.host(memory, disk)));
         }
-        (told, told_at) = (figures, now);
+        told = figures;
         let given_up: usize = made.into_iter().map(|parcel| backlog.push(parcel)).sum();
         if given_up > 0 {
             tracing::warn!(given_up, "metrics that could not be published for 15 minutes are given up");
@@ -232,6 +235,27 @@ async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, metrics: Arc<Metr
         }
     }
     sender.join().await;
+}
+
+/// Since when it was not told how busy the slots were.
+struct Busy {
+    busy: Duration,
+    at: Instant,
+    next: UnixMillis,
+}
+
+impl Busy {
+    /// The share of the slots that was taken since it was last told, if it is time.
+    fn look(&mut self, figures: &Figures, slots: usize, now: UnixMillis, every: Duration) -> Option<f64> {
+        if now < self.next {
+            return None;
+        }
+        let at = Instant::now();
+        let since = Figures { busy: figures.busy.saturating_sub(self.busy), ..Figures::default() };
+        let share = since.busy_fraction(slots, at.saturating_duration_since(self.at));
+        *self = Self { busy: figures.busy, at, next: period_end(now, every) };
+        Some(share)
+    }
 }
 
 /// The task that sends; it ends with who waits for it.

@@ -96,7 +96,7 @@ pub const REQUEST: Metric = count("request", &["Address"], &["address"], "Reques
 pub const ENDED: Metric = count("ended", &["Outcome", "Why"], &["outcome", "why"], "Receipts that ended, by outcome and why");
 /// Its help says what it is.
 pub const BUSY_FRACTION: Metric =
-    gauge("busy_fraction", Unit::None, "Share of the slots that was taken: in CloudWatch of the period, else of the last minute");
+    gauge("busy_fraction", Unit::None, "Share of the slots that was taken in the last minute; in CloudWatch one value a minute from each worker");
 /// Its help says what it is.
 pub const IN_HAND: Metric = gauge("in_hand", Unit::Count, "Messages that the worker has in hand");
 /// Its help says what it is.
