@@ -40,7 +40,7 @@ fn code(text: &str) -> String {
 }
 
 fn is_test(path: &str) -> bool {
-    path.ends_with("/tests.rs")
+    path.ends_with("/tests.rs") || path.contains("/src/") && path.contains("/tests/")
 }
 
 #[track_caller]
