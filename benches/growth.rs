@@ -53,7 +53,10 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["draw", file] => Ok(print!("{}", chart::draw(&fs::read_to_string(file)?)?)),
+        ["draw", file] => {
+            print!("{}", chart::draw(&fs::read_to_string(file)?)?);
+            Ok(())
+        }
         [axis @ ("queued" | "slots"), source @ ("spool" | "sqs"), ref counts @ ..] => {
             let source = if source == "spool" { Source::Spool } else { Source::Sqs };
             Growth::new()?.along(axis, source, &numbers(counts)?)
