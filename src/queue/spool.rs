@@ -232,9 +232,9 @@ impl Spool {
             None => Vec::new(),
             Some(wire) => match whole::state(&wire, names::seal(held.id)) {
                 whole::State::Whole => wire,
-                whole::State::Unfinished => return self.take_back(name, &held).map(|()| None),
+                whole::State::Unfinished if !names::is_replayed(held.id) => return self.take_back(name, &held).map(|()| None),
                 // No envelope, so that it is parked for people to see; what it says now is not what was accepted.
-                whole::State::Damaged => Vec::new(),
+                whole::State::Unfinished | whole::State::Damaged => Vec::new(),
             },
         };
         Ok(Some(Delivery {

@@ -55,7 +55,7 @@ async fn what_was_published_is_printed_once() {
     let world = installation(&account.endpoint());
     put(account, "mrtg-once", "message_received", &[5.0, 1.5], SystemTime::now() - AGO).await;
     put(account, "mrtg-once", "response_sent", &[7.0], SystemTime::now() - AGO).await;
-    put(account, "mrtg-once", "response_sent", &[100.0], Duration::from_secs(30)).await;
+    put(account, "mrtg-once", "response_sent", &[100.0], SystemTime::now() - Duration::from_secs(30)).await;
     put(account, "another", "response_sent", &[1_000.0], SystemTime::now() - AGO).await;
     let fleet = ["--group", "mrtg-once"];
     assert_eq!(numbers(&world, &fleet), "6.5 7", "and nothing that is too new or another's");

@@ -1,15 +1,29 @@
 //! How much of this machine's memory and disk is used, for alarms that would else need an agent. What cannot be found out, or not
 //! within a second, is left out.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// How long it may take: a disk may hang.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 const MEMINFO: &str = "/proc/meminfo";
 
+/// A disk that hangs holds the one look that waits for it, and no second.
+static IS_LOOKING: AtomicBool = AtomicBool::new(false);
+
 /// The shares of memory, and of the file system that holds this path, that are used, in percent.
 pub(super) async fn shares(path: PathBuf) -> (Option<f64>, Option<f64>) {
-    let look = tokio::task::spawn_blocking(move || (std::fs::read_to_string(MEMINFO).ok().as_deref().and_then(memory), disk(&path)));
+    if IS_LOOKING.swap(true, Ordering::AcqRel) {
+        return (None, None);
+    }
+    let look = tokio::task::spawn_blocking(move || {
+        let found = (std::fs::read_to_string(MEMINFO).ok().as_deref().and_then(memory), disk(&path));
+        IS_LOOKING.store(false, Ordering::Release);
+        found
+    });
     match tokio::time::timeout(LOOK_MAX, look).await {
         Ok(Ok(found)) => found,
         _ => (None, None),

@@ -46,9 +46,10 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 const BUSY_EVERY: Duration = Duration::from_secs(60);
 /// How often one may read in the log that it does not work.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-/// How often the instance is asked for its group before it is taken for an instance without one, and the pause between.
-const GROUP_TRIES_MAX: u32 = 5;
+/// How often the instance is asked for its group before the log says that it does not tell, and the pauses until then and later.
+const GROUP_TRIES: u32 = 5;
 const GROUP_PAUSE: Duration = Duration::from_secs(10);
+const GROUP_PAUSE_LATER: Duration = Duration::from_secs(60);
 
 /// What came of a parcel that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,31 +156,33 @@ async fn turned(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await; // an error means that nobody wants us any more
 }
 
-/// CloudWatch, and the group.
+/// CloudWatch, and the group, for which the instance is asked until it says: a worker that is not counted makes the fleet look small.
 async fn open(settings: &Settings) -> Result<(CloudWatch, String), String> {
-    let group = group(settings, GROUP_TRIES_MAX).await?;
+    let mut tries = 1;
+    let group = loop {
+        match group(settings).await {
+            Ok(group) => break group,
+            Err(error) if tries == GROUP_TRIES => tracing::warn!(error, "metrics are not published to CloudWatch until the group is known"),
+            Err(_) => {}
+        }
+        tokio::time::sleep(if tries < GROUP_TRIES { GROUP_PAUSE } else { GROUP_PAUSE_LATER }).await;
+        tries += 1;
+    };
     let sink = CloudWatch::open(&settings.aws, settings.metrics.period_s.duration()).await.map_err(|error| error.to_string())?;
     tracing::info!(group, namespace = settings.metrics.namespace.as_str(), "metrics are published to CloudWatch");
     Ok((sink, group))
 }
 
 /// The Auto Scaling group by the settings, else by the instance's tag.
-async fn group(settings: &Settings, tries_max: u32) -> Result<String, String> {
+async fn group(settings: &Settings) -> Result<String, String> {
     if let Some(group) = settings.metrics.auto_scaling_group.as_ref().or(settings.termination.group.as_ref()) {
         return Ok(group.clone());
     }
     let metadata = Metadata::open(&settings.aws).map_err(|error| error.to_string())?;
-    let mut tries = 1;
-    loop {
-        match metadata.group().await {
-            Err(_) if tries < tries_max => tokio::time::sleep(GROUP_PAUSE).await,
-            Err(error) => {
-                return Err(format!("{error}; set metrics.auto_scaling_group, or show tags in the metadata; or set metrics.cloudwatch to false"));
-            }
-            Ok(group) => return Ok(group),
-        }
-        tries += 1;
-    }
+    metadata
+        .group()
+        .await
+        .map_err(|error| format!("{error}; set metrics.auto_scaling_group, or show tags in the metadata; or set metrics.cloudwatch to false"))
 }
 
 /// Whether metrics could be published: the namespace and the group, or why none are. Nothing is published.
@@ -190,7 +193,7 @@ pub async fn check(settings: &Settings) -> Result<String, String> {
     if !settings.publishes_metrics() {
         return Ok("not published to CloudWatch".into());
     }
-    let group = match group(settings, 1).await {
+    let group = match group(settings).await {
         Ok(group) => group,
         Err(error) if settings.metrics.cloudwatch.is_none() => return Ok(format!("not published from here: {error}")),
         Err(error) => return Err(error),
@@ -247,7 +250,8 @@ struct Busy {
 impl Busy {
     /// The share of the slots that was taken since it was last told, if it is time.
     fn look(&mut self, figures: &Figures, slots: usize, now: UnixMillis, every: Duration) -> Option<f64> {
-        if now < self.next {
+        // A clock that was set back must not silence it.
+        if now < self.next && self.at.elapsed() < every * 2 {
             return None;
         }
         let at = Instant::now();

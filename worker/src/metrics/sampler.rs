@@ -11,6 +11,7 @@ use replyfleet::{
     clock::{Clock, UnixMillis},
     queue::{Depth, Queue, Unreceived},
 };
+use tokio::task::JoinHandle;
 
 use super::{Metrics, figures::Figures, gauges::Gauges};
 use crate::catalogue::keeper::CatalogueKeeper;
@@ -39,9 +40,18 @@ impl Sampler {
     /// Looks for ever.
     pub(crate) async fn keep(self) {
         let (mut oldest, mut busy, mut log) = (OldestAge::default(), Busy::default(), Log::new(Instant::now()));
+        let mut asking: Option<JoinHandle<Option<Depth>>> = None;
         loop {
             let start = Instant::now();
-            let depth = tokio::time::timeout(ASK_MAX, self.queue.depth()).await.ok().and_then(Result::ok);
+            // Where a disk hangs, one question waits for it, and not one more thread each time.
+            let mut question = asking.take().unwrap_or_else(|| tokio::spawn(ask(Arc::clone(&self.queue))));
+            let depth = match tokio::time::timeout(ASK_MAX, &mut question).await {
+                Ok(answer) => answer.ok().flatten(),
+                Err(_) => {
+                    asking = Some(question);
+                    None
+                }
+            };
             let now = Instant::now();
             let receipts = self.metrics.receipts(now);
             let oldest_age = oldest.look(now, self.clock.now(), depth, receipts);
@@ -56,6 +66,11 @@ impl Sampler {
             tokio::time::sleep(self.every.max(start.elapsed() * PAUSE_TIMES)).await;
         }
     }
+}
+
+/// How full the queue is; `None` if it does not say.
+async fn ask(queue: Arc<dyn Queue>) -> Option<Depth> {
+    queue.depth().await.ok()
 }
 
 /// What this worker received.
