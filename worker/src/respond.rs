@@ -171,6 +171,10 @@ impl Respond for Responder {
         ways(&self.catalogue.current(), &self.fallbacks)
     }
 
+    fn waited(&self, wait: Duration) {
+        self.switches.received(wait);
+    }
+
     fn asked(&self, rcpt_to: &str) -> Option<String> {
         let is_ours = !self.catalogue.current().responses_for(rcpt_to).is_empty();
         Address::parse(rcpt_to).filter(|_| is_ours).map(|address| address.without_tag())
@@ -181,9 +185,6 @@ impl Responder {
     async fn answer(&self, receive_count: u32, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Result<Outcome, Stop> {
         let envelope = envelope.ok_or(Stop::Park(Park::UnreadableEnvelope))?;
         let facts = &envelope.facts;
-        if receive_count == 1 {
-            self.switches.received(self.clock.now().since(facts.arrived));
-        }
         let known = match self.recall(facts, &mut account.replies).await? {
             Recalled::Ended(outcome) => return Ok(outcome),
             Recalled::Begun(known) => Some(known),
