@@ -24,7 +24,7 @@ use crate::{
     judge::{End, Hearing, Judge, Judgement},
     lease::Hold,
     ledger::{Application, Ledger, LedgerError, Progress, ReplyState, Verdict},
-    metrics::Metrics,
+    metrics::{Metrics, figures::Sends},
     outcome::{Outcome, Park, Wait},
     pace::Pace,
     reason::Reason,
@@ -73,6 +73,8 @@ pub(crate) struct Account {
     /// How often a next hop would not take one of its replies, where that is what it waits for. How often the message was
     /// received says less: it may just have come for its turn.
     pub(crate) tries: Option<u32>,
+    /// What a process of its own counted for it; nothing where this worker has counted by itself.
+    pub(crate) sent_alone: Sends,
 }
 
 /// Why the way ends before its end.

@@ -225,7 +225,7 @@ impl Worker {
     /// # Errors
     /// The system's: the worker that has the message is gone.
     pub async fn answer_alone(&self) -> std::io::Result<()> {
-        alone::answer(&*self.responder, &self.ledger).await
+        alone::answer(&*self.responder, &self.ledger, &self.metrics).await
     }
 
     /// What this worker counts.
