@@ -83,8 +83,7 @@ async fn main() -> ExitCode {
             tokio::spawn(supervisor::keep_telling(worker.pulse()));
             status.opened(worker.watched());
             tokio::spawn(status.keep_looking());
-            supervisor::ready();
-            tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+            tokio::spawn(startup::tell_when_receiving(worker.stage(), worker.pulse()));
             tell_when_stopping(is_stopping.clone());
             worker.run(is_stopping).await
         }
