@@ -32,6 +32,7 @@ use crate::{
     drain::Respond,
     lease::Leases,
     ledger::{ANSWER_TIMEOUT, Ledger, ReplyState},
+    metrics::{Metrics, figures::Sends},
     outcome::{Outcome, Park},
     respond::Account,
 };
@@ -52,18 +53,20 @@ pub(crate) struct Told {
     granted: String,
     without_files: usize,
     tries: Option<u32>,
+    /// What this process counted; lost if it dies first.
+    sends: Sends,
 }
 
 impl Told {
-    fn new(outcome: Outcome, account: Account) -> Self {
-        let Account { replies, proof, granted, without_files, tries } = account;
-        Self { outcome, replies, proof: proof.into_owned(), granted: granted.into_owned(), without_files, tries }
+    fn new(outcome: Outcome, account: Account, sends: Sends) -> Self {
+        let Account { replies, proof, granted, without_files, tries, sent_alone: _ } = account;
+        Self { outcome, replies, proof: proof.into_owned(), granted: granted.into_owned(), without_files, tries, sends }
     }
 
     /// The outcome, and what is told of it besides.
     pub(crate) fn into_parts(self) -> (Outcome, Account) {
-        let Self { outcome, replies, proof, granted, without_files, tries } = self;
-        (outcome, Account { replies, proof: proof.into(), granted: granted.into(), without_files, tries })
+        let Self { outcome, replies, proof, granted, without_files, tries, sends } = self;
+        (outcome, Account { replies, proof: proof.into(), granted: granted.into(), without_files, tries, sent_alone: sends })
     }
 }
 
@@ -75,11 +78,11 @@ pub(crate) fn head(receive_count: u32, wire: &[u8]) -> [u8; 12] {
     head
 }
 
-/// Answers the message on standard input.
+/// Answers the message on standard input. `metrics` is where `responder` counts.
 ///
 /// # Errors
 /// The system's, if standard input or output fail or the message is longer than any can be: the worker is gone then, or not ours.
-pub(crate) async fn answer(responder: &dyn Respond, ledger: &Ledger) -> io::Result<()> {
+pub(crate) async fn answer(responder: &dyn Respond, ledger: &Ledger, metrics: &Metrics) -> io::Result<()> {
     // Heard and not obeyed.
     let _signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     say(READY)?;
@@ -95,7 +98,7 @@ pub(crate) async fn answer(responder: &dyn Respond, ledger: &Ledger) -> io::Resu
     };
     let outcome = AssertUnwindSafe(respond).catch_unwind().await.unwrap_or(Outcome::Parked(Park::Panicked));
     let _ = timeout(ANSWER_TIMEOUT, ledger.no_claims_lost()).await; // what is not taken back by then counts as a doubtful try
-    say(&serde_json::to_string(&Told::new(outcome, account))?)
+    say(&serde_json::to_string(&Told::new(outcome, account, Sends::of(&metrics.figures())))?)
 }
 
 /// What stands on standard input.
@@ -139,7 +142,9 @@ fn say(line: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{outcome::Wait, reason::Reason};
+    use replyfleet::clock::UnixMillis;
+
+    use crate::{metrics::Story, outcome::Wait, reason::Reason, send::SendError};
 
     #[test]
     fn the_end_of_the_worker_is_noticed_whatever_loops_here() {
@@ -166,10 +171,38 @@ mod tests {
         ] {
             let account =
                 || Account { replies: vec![ReplyState::Sent, ReplyState::TooBig], proof: "dkim".into(), tries: Some(3), ..Account::default() };
-            let line = serde_json::to_string(&Told::new(outcome.clone(), account())).expect("serialises");
+            let line = serde_json::to_string(&Told::new(outcome.clone(), account(), Sends::default())).expect("serialises");
             assert!(!line.contains('\n'), "{line}");
             let (told, kept) = serde_json::from_str::<Told>(&line).expect("reads").into_parts();
             assert_eq!((told, kept.replies, kept.proof, kept.tries), (outcome, account().replies, account().proof, Some(3)));
         }
+    }
+
+    #[test]
+    fn what_was_sent_here_is_added_to_what_the_worker_has_sent() {
+        let count = |metrics: &Metrics| {
+            metrics.tried("key", 0, "SES", None, Duration::from_millis(40));
+            metrics.tried("key", 1, "SMTP", Some(&SendError::Throttled("421".into())), Duration::from_millis(70));
+            metrics.sent_away(Duration::from_secs(3));
+        };
+        let here = Metrics::default();
+        count(&here);
+        let line = serde_json::to_string(&Told::new(Outcome::Answered, Account::default(), Sends::of(&here.figures()))).expect("serialises");
+        let (outcome, account) = serde_json::from_str::<Told>(&line).expect("reads").into_parts();
+        let worker = Metrics::default();
+        count(&worker);
+        let story = Story {
+            facts: None,
+            asked: None,
+            receive_count: 2,
+            is_replayed: false,
+            account: &account,
+            handling_time: Duration::ZERO,
+            now: UnixMillis(0),
+        };
+        worker.ended(&outcome, &outcome.row(2), &story);
+        let figures = worker.figures();
+        assert_eq!((figures.responses_sent["SES"], figures.throttled["SMTP"]), (2, 2));
+        assert_eq!((figures.send_time.count(), figures.send_time.sum(), figures.send_wait.sum()), (4, 220, 6_000));
     }
 }

@@ -63,6 +63,10 @@ pub(crate) trait Respond: Send + Sync {
     /// The ways by which replies may leave now ([`crate::breaker::ways`]).
     fn ways(&self) -> Vec<Vec<SendMethod>>;
 
+    /// A message had waited for so long when it was received for the first time, or will have when it comes for its turn: what the
+    /// queue's age is judged by.
+    fn waited(&self, _wait: Duration) {}
+
     /// The address of ours that a mail to `rcpt_to` asks, without its tag, if the catalogue has that.
     fn asked(&self, _rcpt_to: &str) -> Option<String> {
         None
@@ -190,6 +194,12 @@ impl Drain {
         }
     }
 
+    /// For how long the queue has kept a message. Nobody knows it of one that was replayed: how long it lay among the dead letters
+    /// says nothing about the queue.
+    fn queue_wait(&self, delivery: &Delivery, envelope: &Envelope) -> Option<Duration> {
+        (!delivery.is_replayed).then(|| self.clock.now().since(envelope.facts.arrived))
+    }
+
     /// One message, from its receipt to the settler.
     async fn work(
         self: Arc<Self>,
@@ -212,8 +222,9 @@ impl Drain {
             Err(_) => (None, Some(Outcome::Parked(Park::Panicked))),
         };
         if let (1, Some(envelope)) = (delivery.receive_count, &envelope) {
-            let wait = self.clock.now().since(envelope.facts.arrived);
-            self.metrics.received((!delivery.is_replayed).then_some(wait));
+            let wait = self.queue_wait(&delivery, envelope);
+            self.metrics.received(wait);
+            wait.into_iter().for_each(|wait| self.responder.waited(wait));
         }
         let mut account = Account::default();
         let outcome = if let Some(panicked) = panicked {
@@ -240,6 +251,11 @@ impl Drain {
                 },
             }
         };
+        if let (Outcome::Retry(Wait::Pace(away)), Some(envelope)) = (&outcome, &envelope)
+            && let Some(wait) = self.queue_wait(&delivery, envelope)
+        {
+            self.responder.waited(wait + *away);
+        }
         let request_key = envelope.as_ref().map(|envelope| envelope.facts.request_key.as_str()).unwrap_or_default();
         self.breakers.learn(&outcome, request_key, !account.proof.is_empty());
         let row = outcome.row(account.tries.unwrap_or(delivery.receive_count));

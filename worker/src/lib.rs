@@ -57,4 +57,4 @@ pub mod startup;
 pub mod status;
 pub mod supervisor;
 
-pub use worker::{OpenError, Worker, catalogue_object};
+pub use worker::{OpenError, Stage, Worker, catalogue_object};

@@ -14,7 +14,7 @@ use replyfleet::{
     telemetry::{self, chain},
 };
 use replyfleet_worker::{
-    Worker,
+    Stage, Worker,
     lifecycle::Lifecycle,
     pulse::Pulse,
     startup,
@@ -29,9 +29,10 @@ use tokio::{
 /// Drains the queue and answers.
 ///
 /// On SIGTERM or SIGINT it receives no more, finishes what it has in hand within worker.stop_timeout_s, gives back what is not
-/// finished by then, and ends within 5 s more; a long poll of SQS that is under way is awaited, 25 s at most. A reply that is just being
-/// sent is not given back, nor is a message that is worked on in a process of its own: what is not finished in those 5 s either comes
-/// again when its lease ends, and the status is 1. A second signal ends it at once. If something is away when it starts, it waits for that.
+/// finished by then, and ends within 7 s more: 5 s to give back, 2 s for the last metrics. A long poll of SQS that is under way is
+/// awaited, 25 s at most. A reply that is just being sent is not given back, nor is a message that is worked on in a process of its
+/// own: what is not finished in those 5 s either comes again when its lease ends, and the status is 1. A second signal ends it at
+/// once. If something is away when it starts, it waits for that.
 #[derive(Parser)]
 #[command(name = "replyfleet-worker", version)]
 struct Arguments {
@@ -83,8 +84,8 @@ async fn main() -> ExitCode {
             tokio::spawn(supervisor::keep_telling(worker.pulse()));
             status.opened(worker.watched());
             tokio::spawn(status.keep_looking());
-            supervisor::ready();
-            tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+            tokio::spawn(startup::tell_when_receiving(worker.stage(), worker.pulse()));
+            tokio::spawn(tell_when_drained(worker.stage(), drained.clone()));
             tell_when_stopping(is_stopping.clone());
             worker.run(is_stopping).await
         }
@@ -124,6 +125,13 @@ fn tell_when_stopping(mut is_stopping: watch::Receiver<bool>) {
             supervisor::stopping();
         }
     });
+}
+
+/// Turns `drained` true as soon as nothing is in hand: the lifecycle hook does not wait for the last metrics.
+async fn tell_when_drained(mut stage: watch::Receiver<Stage>, drained: watch::Sender<bool>) {
+    if stage.wait_for(|stage| *stage == Stage::Drained).await.is_ok() {
+        drained.send_replace(true);
+    }
 }
 
 /// Turns `stop` true at the first signal; the second ends the process.

@@ -289,6 +289,7 @@ impl Metrics {
         let figures = &mut tally.figures;
         *figures.ended.entry((row.word, row.why)).or_default() += 1;
         figures.handling_time.add(story.handling_time);
+        story.account.sent_alone.add_to(figures);
         if matches!(outcome, Outcome::Answered) {
             let times = match story.is_replayed || processing_time > STALE_AFTER {
                 true => &mut figures.processing_time_stale,

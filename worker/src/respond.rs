@@ -24,7 +24,7 @@ use crate::{
     judge::{End, Hearing, Judge, Judgement},
     lease::Hold,
     ledger::{Application, Ledger, LedgerError, Progress, ReplyState, Verdict},
-    metrics::Metrics,
+    metrics::{Metrics, figures::Sends},
     outcome::{Outcome, Park, Wait},
     pace::Pace,
     reason::Reason,
@@ -73,6 +73,8 @@ pub(crate) struct Account {
     /// How often a next hop would not take one of its replies, where that is what it waits for. How often the message was
     /// received says less: it may just have come for its turn.
     pub(crate) tries: Option<u32>,
+    /// What a process of its own counted for it; nothing where this worker has counted by itself.
+    pub(crate) sent_alone: Sends,
 }
 
 /// Why the way ends before its end.
@@ -171,6 +173,10 @@ impl Respond for Responder {
         ways(&self.catalogue.current(), &self.fallbacks)
     }
 
+    fn waited(&self, wait: Duration) {
+        self.switches.received(wait);
+    }
+
     fn asked(&self, rcpt_to: &str) -> Option<String> {
         let is_ours = !self.catalogue.current().responses_for(rcpt_to).is_empty();
         Address::parse(rcpt_to).filter(|_| is_ours).map(|address| address.without_tag())
@@ -181,9 +187,6 @@ impl Responder {
     async fn answer(&self, receive_count: u32, envelope: Option<&Envelope>, hold: &Hold, account: &mut Account) -> Result<Outcome, Stop> {
         let envelope = envelope.ok_or(Stop::Park(Park::UnreadableEnvelope))?;
         let facts = &envelope.facts;
-        if receive_count == 1 {
-            self.switches.received(self.clock.now().since(facts.arrived));
-        }
         let known = match self.recall(facts, &mut account.replies).await? {
             Recalled::Ended(outcome) => return Ok(outcome),
             Recalled::Begun(known) => Some(known),

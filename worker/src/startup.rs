@@ -4,12 +4,12 @@
 //! What nobody but a person can mend ends the start at once: settings, refused permissions, a schema that a newer version has
 //! made. What may pass by itself is tried again, rarer and rarer, with one line in the log a minute.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use replyfleet::{ground::GroundError, queue::QueueError, settings::Settings, store::StoreError};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{OpenError, Worker, catalogue::keeper::KeeperError, pulse::Pulse, status::Status, supervisor};
+use crate::{OpenError, Stage, Worker, catalogue::keeper::KeeperError, pulse::Pulse, status::Status, supervisor};
 
 /// The pause after the first failure, and the longest.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -18,6 +18,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// The longest that one try takes: a database that hangs, while its schema is brought up, and a store that hangs.
 const TRY_MAX: Duration = Duration::from_secs(300);
+/// How often systemd is told that an open worker still waits.
+const BEGIN_TELL_EVERY: Duration = Duration::from_secs(10);
 /// How much longer than it says a start may take before systemd ends it.
 const START_GRACE: Duration = Duration::from_secs(30);
 
@@ -67,6 +69,22 @@ pub async fn open(settings: &Settings, mut stop: watch::Receiver<bool>, pulse: &
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// Tells systemd and the log that the worker is ready once it receives, and until then, as long as `pulse` beats, that it waits.
+pub async fn tell_when_receiving(mut stage: watch::Receiver<Stage>, pulse: Arc<Pulse>) {
+    loop {
+        if pulse.is_alive() {
+            supervisor::starts_within(BEGIN_TELL_EVERY + START_GRACE);
+        }
+        match tokio::time::timeout(BEGIN_TELL_EVERY, stage.wait_for(|stage| *stage > Stage::Beginning)).await {
+            Ok(Ok(stage)) if *stage == Stage::Receiving => break,
+            Ok(_) => return, // it was stopped before
+            Err(_) => supervisor::status("waiting for the database"),
+        }
+    }
+    supervisor::ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {

@@ -27,6 +27,7 @@ use self::{
     view::{BreakerView, CatalogueView, QueueView, State, View},
 };
 use crate::{
+    Stage,
     metrics::{Metrics, gauges::Gauges},
     pulse::Pulse,
 };
@@ -38,6 +39,8 @@ pub struct Watched {
     pub metrics: Arc<Metrics>,
     /// Whether its loop moves.
     pub pulse: Arc<Pulse>,
+    /// How far it has come.
+    pub stage: watch::Receiver<Stage>,
     /// Whether nothing could be answered now.
     pub is_blocked: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -124,6 +127,7 @@ impl Status {
         match &*self.phase() {
             _ if *self.stop.borrow() => ready(State::Stopping, None),
             Phase::Starting { waits_for, .. } => ready(State::Starting, *waits_for),
+            Phase::Open { watched, .. } if *watched.stage.borrow() == Stage::Beginning => ready(State::Starting, Some("the database")),
             Phase::Open { watched, .. } if (watched.is_blocked)() => ready(State::Blocked, None),
             Phase::Open { .. } => ready(State::Answering, None),
         }

@@ -73,6 +73,17 @@ pub enum OpenError {
 /// How long a worker that is open may take to begin.
 const BEGIN_MAX: Duration = Duration::from_secs(120);
 
+/// How far [`Worker::run`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It receives nothing before the database knows what dead workers had in hand.
+    Beginning,
+    /// It receives messages.
+    Receiving,
+    /// Nothing is in hand any more, or the time for it is over; the last metrics may still be on their way.
+    Drained,
+}
+
 /// A worker that is ready to run.
 pub struct Worker {
     drain: Drain,
@@ -88,6 +99,7 @@ pub struct Worker {
     pub(crate) look_every: Duration,
     claim_check_bucket: String,
     settings: Settings,
+    stage: watch::Sender<Stage>,
 }
 
 impl Worker {
@@ -197,6 +209,7 @@ impl Worker {
             look_every: LOOK_EVERY,
             claim_check_bucket: settings.store.claim_check_bucket.clone(),
             settings: settings.clone(),
+            stage: watch::Sender::new(Stage::Beginning),
         })
     }
 
@@ -225,7 +238,7 @@ impl Worker {
     /// # Errors
     /// The system's: the worker that has the message is gone.
     pub async fn answer_alone(&self) -> std::io::Result<()> {
-        alone::answer(&*self.responder, &self.ledger).await
+        alone::answer(&*self.responder, &self.ledger, &self.metrics).await
     }
 
     /// What this worker counts.
@@ -242,13 +255,16 @@ impl Worker {
     pub fn watched(&self) -> Watched {
         let (breakers, responder) = (Arc::clone(&self.drain.breakers), Arc::clone(&self.responder));
         let is_blocked = Arc::new(move || breakers.blocking(|| responder.ways()).is_some());
-        Watched { metrics: self.metrics(), pulse: self.pulse(), is_blocked }
+        Watched { metrics: self.metrics(), pulse: self.pulse(), stage: self.stage(), is_blocked }
+    }
+
+    /// How far it has come, from now on.
+    pub fn stage(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
     }
 
     /// Works until `stop` turns true; returns whether every message in hand was finished or given back.
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> bool {
-        let isolation = self.drain.isolation.clone();
-        isolation.begin(&mut stop, &self.drain.pulse).await;
         let sampler = Sampler {
             metrics: Arc::clone(&self.metrics),
             queue: Arc::clone(&self.drain.queue),
@@ -258,6 +274,9 @@ impl Worker {
         };
         let sampler = tokio::spawn(sampler.keep());
         let publisher = Publisher::start(&self.settings, Arc::clone(&self.metrics), Arc::clone(&self.drain.clock));
+        // What is told of this worker does not wait for the database, as this does.
+        let isolation = self.drain.isolation.clone();
+        isolation.begin(&mut stop, &self.drain.pulse).await;
         let (switches, catalogue) = (self.switches, Arc::clone(&self.catalogue));
         let switcher = tokio::spawn(async move { switches.keep_current(&catalogue, &self.metrics, self.look_every).await });
         self.paces.begin().await;
@@ -269,7 +288,11 @@ impl Worker {
         let clock = Arc::clone(&self.drain.clock);
         let forgetter = tokio::spawn(forget_old(self.ledger, clock, Arc::clone(&self.drain.store), self.claim_check_bucket));
         let watcher = tokio::spawn(isolation.clone().keep());
+        if !*stop.borrow() {
+            self.stage.send_replace(Stage::Receiving);
+        }
         let is_finished = self.drain.run(stop).await;
+        self.stage.send_replace(Stage::Drained);
         prober.abort();
         watcher.abort();
         if is_finished {

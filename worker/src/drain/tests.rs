@@ -158,6 +158,27 @@ impl World {
         self.ground.queue.put(&Envelope { facts, mail }).await.expect("put");
     }
 
+    /// Brings a request back from the dead letters.
+    async fn replay(&self, arrived: UnixMillis, sender: &str, queue_id: &str) {
+        let secret = self.settings.secret().expect("set");
+        let facts = Facts {
+            request_key: request_key(&secret, "mx", queue_id, "get@example.com"),
+            mail_key: mail_key(&secret, "mx", queue_id),
+            mail_from: sender.into(),
+            rcpt_to: "get@example.com".into(),
+            queue_id: queue_id.into(),
+            host: "mx".into(),
+            arrived,
+            ..Facts::default()
+        };
+        let mail = Mail::Inline(Bytes::from(format!("From: {sender}\n\n")));
+        let dead = self.path("spool/parked/1790000000000-1790000000000_00000000000000ff.9.poison");
+        std::fs::write(&dead, Envelope { facts, mail }.encode()).expect("written");
+        let chosen = replyfleet::queue::Chosen::All;
+        let replayed = self.ground.queue.unpark(&chosen, replyfleet::queue::Unpark::Replay, UnixMillis(u64::MAX), 10).await;
+        assert_eq!(replayed.expect("replayed").len(), 1);
+    }
+
     /// Sets a switch beside the running worker, and waits until it follows.
     async fn switch(&self, name: &str, value: &str) {
         let (url, secret) = (self.settings.database_url().expect("set"), self.settings.secret().expect("set"));
@@ -629,18 +650,24 @@ async fn what_is_old_or_was_replayed_says_nothing_of_how_fast_the_fleet_is() {
     assert_eq!(world.end().await, Outcome::Answered);
     assert_eq!((counts(&world.metrics), world.metrics.figures().processing_time.per_mille(0)), ([2, 1, 3, 3], Some(0)), "an MX whose clock is fast");
 
-    // Out of the dead letters.
-    let dead = world.dir.path().join("spool/parked/1790000000000-1790000000000_00000000000000ff.9.poison");
-    let facts = Facts { mail_from: "d@example.org".into(), rcpt_to: "get@example.com".into(), arrived: UnixMillis::now(), ..Facts::default() };
-    let secret = world.settings.secret().expect("set");
-    let keys = (request_key(&secret, "mx", "5", "get@example.com"), mail_key(&secret, "mx", "5"));
-    let facts = Facts { request_key: keys.0, mail_key: keys.1, queue_id: "5".into(), host: "mx".into(), ..facts };
-    std::fs::write(&dead, Envelope { facts, mail: mail("d@example.org") }.encode()).expect("written");
-    let chosen = replyfleet::queue::Chosen::All;
-    let replayed = world.ground.queue.unpark(&chosen, replyfleet::queue::Unpark::Replay, UnixMillis(u64::MAX), 10).await;
-    assert_eq!(replayed.expect("replayed").len(), 1);
+    world.replay(UnixMillis::now(), "d@example.org", "5").await;
     assert_eq!(world.end().await, Outcome::Answered);
     assert_eq!(counts(&world.metrics), [2, 2, 3, 4], "counted as received, and its wait is not the queue's");
+}
+
+#[tokio::test]
+async fn what_was_replayed_makes_nobody_give_up_attachments() {
+    let (ses, smtp) = (Scripted::good(), Scripted::good());
+    let mut world = World::start(ses.clone(), smtp.clone()).await;
+    world.switch("shedding", "60").await;
+    let two_hours_ago = UnixMillis::now() - Duration::from_secs(7_200);
+    world.replay(two_hours_ago, "a@example.org", "1").await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (1, 1), "with the file");
+    let mail = Mail::Inline(Bytes::from_static(b"From: b@example.org\n\n"));
+    world.put_mail_of(two_hours_ago, "b@example.org", "2", mail).await;
+    assert_eq!(world.end().await, Outcome::Answered);
+    assert_eq!((ses.sent().len(), smtp.sent().len()), (2, 1), "this one did wait in the queue");
 }
 
 #[tokio::test]

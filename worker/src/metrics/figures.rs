@@ -3,12 +3,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::SendMethod;
+
 /// One part in so many is the least difference between two lengths of time that are told apart.
 const PRECISION: u64 = 32;
 
 /// Lengths of time, in whole milliseconds, each rounded down to the nearest of values that lie 1/32 of it apart: small enough to be
 /// published whole, exact enough for any percentile.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distribution {
     counts: BTreeMap<u64, u64>,
     sum: u64,
@@ -120,6 +124,41 @@ impl Figures {
         #[expect(clippy::cast_precision_loss, reason = "at most a thousand slots")]
         let all = time.as_secs_f64() * slots as f64;
         if all > 0.0 { (self.busy.as_secs_f64() / all).clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
+/// The part of the figures that replies make on their way out: what the process of a single message tells its worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sends {
+    send_wait: Distribution,
+    send_time: Distribution,
+    responses_sent: BTreeMap<String, u64>,
+    throttled: BTreeMap<String, u64>,
+}
+
+impl Sends {
+    /// Those of a process that has counted `figures`.
+    pub(crate) fn of(figures: &Figures) -> Self {
+        let owned = |counts: &BTreeMap<&'static str, u64>| counts.iter().map(|(&word, &count)| (word.to_owned(), count)).collect();
+        Self {
+            send_wait: figures.send_wait.clone(),
+            send_time: figures.send_time.clone(),
+            responses_sent: owned(&figures.responses_sent),
+            throttled: owned(&figures.throttled),
+        }
+    }
+
+    /// Adds them to a worker's. A word that is no method's is left out.
+    pub(crate) fn add_to(&self, figures: &mut Figures) {
+        figures.send_wait.merge(&self.send_wait);
+        figures.send_time.merge(&self.send_time);
+        for method in [SendMethod::Ses, SendMethod::Smtp] {
+            for (counts, more) in [(&mut figures.responses_sent, &self.responses_sent), (&mut figures.throttled, &self.throttled)] {
+                if let Some(more) = more.get(method.word()) {
+                    *counts.entry(method.word()).or_default() += more;
+                }
+            }
+        }
     }
 }
 

@@ -244,8 +244,6 @@ impl Responder {
         let mut lanes = vec![Lane::Sender(due.method), Lane::Domain(domain.to_owned())];
         lanes.extend(provider.map(|provider| Lane::Provider(provider.name.clone())));
         self.pace.take(&lanes, due.turn, Instant::now()).map_err(|away| {
-            // So long will it have waited then: what the queue's age is judged by.
-            self.switches.received(self.clock.now().since(due.case.facts.arrived) + away);
             self.metrics.sent_away(away);
             NotNow::Wait(Wait::Pace(away))
         })

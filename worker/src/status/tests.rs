@@ -4,7 +4,8 @@ use super::*;
 use crate::metrics::OpenBreaker;
 
 fn watched(is_blocked: bool) -> Watched {
-    Watched { metrics: Arc::default(), pulse: Arc::new(Pulse::new(Duration::from_secs(60))), is_blocked: Arc::new(move || is_blocked) }
+    let (metrics, pulse) = (Arc::default(), Arc::new(Pulse::new(Duration::from_secs(60))));
+    Watched { metrics, pulse, stage: watch::Sender::new(Stage::Receiving).subscribe(), is_blocked: Arc::new(move || is_blocked) }
 }
 
 fn status() -> (watch::Sender<bool>, Status) {
@@ -25,6 +26,17 @@ fn a_worker_starts_answers_is_blocked_and_stops() {
     assert_eq!(status.readiness().state, State::Blocked);
     stop.send_replace(true);
     assert_eq!(status.readiness().state, State::Stopping);
+}
+
+#[test]
+fn an_open_worker_is_not_ready_before_it_receives() {
+    let (_stop, status) = status();
+    let stage = watch::Sender::new(Stage::Beginning);
+    status.opened(Watched { stage: stage.subscribe(), ..watched(false) });
+    assert_eq!(status.readiness(), Readiness { state: State::Starting, waits_for: Some("the database") });
+    assert!(status.metrics().is_some(), "what it counts is served already");
+    stage.send_replace(Stage::Receiving);
+    assert_eq!(status.readiness(), Readiness { state: State::Answering, waits_for: None });
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl SwitchKeeper {
         &self.row
     }
 
-    /// A message was received for the first time, and had waited so long in the queue.
+    /// A message was received for the first time, and had waited so long in the queue, or will have when it comes for its turn.
     pub(crate) fn received(&self, wait: Duration) {
         self.queue_age.received(Instant::now(), wait);
     }
