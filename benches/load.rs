@@ -32,6 +32,8 @@ const FROM: f64 = 0.1;
 const TO: f64 = 0.9;
 /// Ticks of /proc/PID/stat: USER_HZ is 100 on every Linux that we run on.
 const MS_A_TICK: f64 = 10.0;
+/// The part of the machine that something else may be busy with before that is said. The kernel's own threads are in it.
+const ELSEWHERE_MAX: f64 = 0.1;
 /// The programs of the database servers.
 const DATABASES: [&str; 2] = ["mariadbd", "postgres"];
 
@@ -134,8 +136,10 @@ pub(crate) fn play(
     let idle_cpu_ms = idle_cpu_ms_of(stage, program, setup)?;
     let (cpu, own_cpu, database_cpu) = (usage_ms(UsageWho::RUSAGE_CHILDREN)?, usage_ms(UsageWho::RUSAGE_SELF)?, databases_cpu_ms()?);
     let mut running = (0..workers).map(|number| stage.start(program, setup, number)).collect::<anyhow::Result<Vec<Worker>>>()?;
+    let (start, machine_cpu) = (Instant::now(), machine_cpu_ms()?);
     let rate = watch(&mut running, count, limit)?;
     let own_cpu = usage_ms(UsageWho::RUSAGE_SELF)? - own_cpu;
+    let (time_ms, machine_cpu) = (start.elapsed().as_secs_f64() * 1e3, machine_cpu_ms()? - machine_cpu);
     let (mut ended, mut handling_ms) = (0, Vec::new());
     for worker in running {
         let cost = worker.finish(outcome)?;
@@ -144,6 +148,11 @@ pub(crate) fn play(
     }
     ensure!(ended >= count, "{ended} of {count} messages were {outcome}");
     let (cpu, database_cpu) = (usage_ms(UsageWho::RUSAGE_CHILDREN)? - cpu, databases_cpu_ms()? - database_cpu);
+    let cores = std::thread::available_parallelism()?.get() as f64;
+    let elsewhere = (machine_cpu - cpu - own_cpu - database_cpu) / (time_ms * cores);
+    if elsewhere > ELSEWHERE_MAX {
+        eprintln!("{:.0} % of the machine was busy with something else: this run says little", elsewhere * 100.0);
+    }
     let of_one = |cpu_ms: f64| cpu_ms / ended as f64;
     Ok(Run {
         rate,
@@ -188,6 +197,17 @@ fn watch(workers: &mut [Worker], count: usize, limit: Duration) -> anyhow::Resul
         }
         std::thread::park_timeout(LOOK_EVERY);
     }
+}
+
+/// What all cores were busy with since the machine started.
+fn machine_cpu_ms() -> anyhow::Result<f64> {
+    const IDLE: [usize; 2] = [3, 4];
+    /// What comes behind is in the first fields already, guests' time.
+    const FIELDS: usize = 8;
+    let stat = fs::read_to_string("/proc/stat")?;
+    let fields = stat.lines().next().context("/proc/stat")?.split_whitespace().skip(1).take(FIELDS).enumerate();
+    let busy = fields.filter(|(number, _)| !IDLE.contains(number)).filter_map(|(_, field)| field.parse::<f64>().ok());
+    Ok(busy.sum::<f64>() * MS_A_TICK)
 }
 
 /// User and system time of all database servers of this machine, with what their processes have left behind.

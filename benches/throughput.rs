@@ -11,7 +11,7 @@
 //! With `REPLYFLEET_OTHER_WORKER=FILE`, a worker of another build takes turns with this one: what a change is worth.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "its figures are its output")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its figures are its output")]
 
 mod bare;
 mod load;

@@ -9,8 +9,7 @@
 //! * **Lists, switches, workers, census** (`lists`, `switches`, `fleet`): what the operator sets and sees.
 //! * **Forgetting** (`forget`): old rows go by themselves, and a person's at once where the operator says so.
 //!
-//! It runs on SQLite, MariaDB or MySQL, and PostgreSQL (`database`); on SQLite, calls at the same time share a commit (`group`), and
-//! who only reads waits for none. Requesters are kept as keyed hashes under a key of
+//! It runs on SQLite, MariaDB or MySQL, and PostgreSQL (`database`); on SQLite, calls at the same time share a commit (`group`). Requesters are kept as keyed hashes under a key of
 //! the day (`day_keys`) that is deleted once no window needs it; from then on nothing leads back to them.
 //! If the database is away, every call fails within seconds, nothing is sent, and the message comes back later.
 
@@ -105,8 +104,6 @@ impl LedgerError {
 #[derive(Clone)]
 pub struct Ledger {
     database: DatabaseConnection,
-    /// For who only reads; on SQLite, a connection beside the writer's.
-    reader: DatabaseConnection,
     group: Option<Group>,
     secret: Secret,
     allowance: Arc<AllowanceSettings>,
@@ -153,13 +150,12 @@ impl Ledger {
         let database = database::connect(url, Access::Create).await?;
         migration::bring_up(&database).await?;
         database::warn_if_not_durable(&database).await?;
-        Self::on(url, database, secret, allowance)
+        Ok(Self::on(database, secret, allowance))
     }
 
-    fn on(url: &str, database: DatabaseConnection, secret: Secret, allowance: Arc<AllowanceSettings>) -> Result<Self, LedgerError> {
+    fn on(database: DatabaseConnection, secret: Secret, allowance: Arc<AllowanceSettings>) -> Self {
         let (days, lost_claims) = (Arc::default(), Arc::default());
-        let reader = database::reader(url, &database)?;
-        Ok(Self { group: Group::of(&database), database, reader, secret, allowance, days, retention: RETENTION, lost_claims })
+        Self { group: Group::of(&database), database, secret, allowance, days, retention: RETENTION, lost_claims }
     }
 
     /// This ledger, which remembers requests and replies for so long instead of [`RETENTION`].
@@ -176,7 +172,7 @@ impl Ledger {
         let allowance = readable(allowance)?;
         let database = database::connect(url, Access::Write).await?;
         match migration::pending(&database).await? {
-            0 => Self::on(url, database, secret, allowance),
+            0 => Ok(Self::on(database, secret, allowance)),
             steps => Err(LedgerError::Behind(steps)),
         }
     }
@@ -203,7 +199,19 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub async fn recall(&self, request_key: &str) -> Result<Option<Progress>, LedgerError> {
-        retried(|| progress(&self.reader, request_key)).await
+        retried(|| self.try_recall(request_key)).await
+    }
+
+    async fn try_recall(&self, request_key: &str) -> Result<Option<Progress>, LedgerError> {
+        let Some(transaction) = self.join_others().await? else { return progress(&self.database, request_key).await };
+        let known = progress(&*transaction, request_key).await?;
+        match known {
+            // Nothing to wait for: whoever goes on looks again before anything is written.
+            None => transaction.leave(),
+            // What was seen counts once it is there to stay.
+            Some(_) => transaction.commit().await?,
+        }
+        Ok(known)
     }
 }
 

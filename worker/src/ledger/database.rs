@@ -99,7 +99,8 @@ pub(super) async fn connect(url: &str, access: Access) -> Result<DatabaseConnect
 }
 
 async fn sqlite(url: &str, access: Access) -> Result<DatabaseConnection, LedgerError> {
-    let mut options = sqlite_options(url)?;
+    let file = url.strip_prefix("sqlite:").filter(|file| !file.is_empty()).ok_or_else(|| LedgerError::Url(URL_EXPECTED.into()))?;
+    let mut options = SqliteConnectOptions::new().filename(file).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
     options = match access {
         Access::Read => options.read_only(true),
         // FULL: a commit that was reported survives a power cut; "sent" must not be forgotten. What is deleted is overwritten.
@@ -126,25 +127,6 @@ async fn sqlite(url: &str, access: Access) -> Result<DatabaseConnection, LedgerE
     // Who opens a new file turns it to WAL, and finds it locked if another does just that: SQLite does not wait then.
     let pool = retried(async || pool.clone().connect_with(options.clone()).await.map_err(connection_error)).await?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
-}
-
-/// The connection of those who only read: what they see was committed. SQLite lets them read beside the writer (WAL), while they
-/// would wait on its connection for every commit. It is opened when it is first used. Servers have several connections anyway.
-///
-/// # Errors
-/// [`LedgerError::Url`].
-pub(super) fn reader(url: &str, database: &DatabaseConnection) -> Result<DatabaseConnection, LedgerError> {
-    if database.get_database_backend() != DbBackend::Sqlite {
-        return Ok(database.clone());
-    }
-    let options = sqlite_options(url)?.read_only(true);
-    let pool = PoolOptions::new().max_connections(1).acquire_timeout(ANSWER_TIMEOUT).test_before_acquire(false);
-    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options)))
-}
-
-fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, LedgerError> {
-    let file = url.strip_prefix("sqlite:").filter(|file| !file.is_empty()).ok_or_else(|| LedgerError::Url(URL_EXPECTED.into()))?;
-    Ok(SqliteConnectOptions::new().filename(file).busy_timeout(BUSY_TIMEOUT).disable_statement_logging())
 }
 
 async fn mysql(url: &str, access: Access) -> Result<DatabaseConnection, LedgerError> {

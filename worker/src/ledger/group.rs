@@ -8,8 +8,6 @@
 //! of another. One that fails, or is given up, undoes them all: the others are told [`LedgerError::Undone`], and
 //! [`retried`](super::retried) runs them again. There are never more of them than calls at a time.
 //!
-//! Who only reads takes no part: it has a connection of its own, sees what is on the disk, and waits for no commit.
-//!
 //! MariaDB, MySQL and PostgreSQL commit for many connections at once by themselves: there each call has its own transaction.
 
 use std::{ops::Deref, sync::Arc};
@@ -75,6 +73,14 @@ impl Transaction {
         }
     }
 
+    /// Ends a part that changed nothing and saw nothing that could be taken back; waits for nobody.
+    pub(super) fn leave(self) {
+        match self {
+            Self::Own(transaction) => drop(transaction),
+            Self::Shared(mut member) => drop(member.pass_on()),
+        }
+    }
+
     /// Takes back what was done.
     pub(super) async fn rollback(self) -> Result<(), LedgerError> {
         match self {
@@ -101,6 +107,14 @@ impl Ledger {
     pub(super) async fn begin_own(&self) -> Result<DatabaseTransaction, LedgerError> {
         begin_own(&self.database).await
     }
+
+    /// The shared transaction, if others are at it: who only reads is then faster in their midst than behind them.
+    pub(super) async fn join_others(&self) -> Result<Option<Transaction>, LedgerError> {
+        match &self.group {
+            Some(group) if group.is_busy() => self.begin().await.map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 async fn begin_own(database: &DatabaseConnection) -> Result<DatabaseTransaction, LedgerError> {
@@ -112,6 +126,10 @@ impl Group {
     /// The group of a database that needs one.
     pub(super) fn of(database: &DatabaseConnection) -> Option<Self> {
         (database.get_database_backend() == DbBackend::Sqlite).then(Self::default)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.0.try_lock().map_or(true, |open| open.is_some())
     }
 
     /// Waits for the turn in the transaction that is open, or begins one.
@@ -139,8 +157,8 @@ impl Group {
 }
 
 impl Member {
-    /// Gives the turn to the next, and waits for the end of the transaction.
-    async fn end(mut self) -> Result<(), LedgerError> {
+    /// Gives the turn to the next; returns where it is told how the transaction ended.
+    fn pass_on(&mut self) -> Option<watch::Receiver<Option<Ending>>> {
         let turn = self.turn.take();
         let ended = turn.as_ref().and_then(|turn| turn.as_ref()).map(|open| open.ended.subscribe());
         drop(turn);
@@ -148,7 +166,12 @@ impl Member {
             // By itself: the first one's call may be given up while the others wait.
             tokio::spawn(self.group.clone().commit());
         }
-        let mut ended = ended.ok_or(LedgerError::Undone)?;
+        ended
+    }
+
+    /// Gives the turn to the next, and waits for the end of the transaction.
+    async fn end(mut self) -> Result<(), LedgerError> {
+        let mut ended = self.pass_on().ok_or(LedgerError::Undone)?;
         let ending = ended.wait_for(Option::is_some).await.map(|ending| ending.clone());
         match ending {
             Ok(Some(Ending::Committed)) => Ok(()),

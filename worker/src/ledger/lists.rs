@@ -142,8 +142,17 @@ impl Ledger {
             senders.iter().map(|sender| listable(sender).iter().map(|text| self.entry_hash(text)).collect()).collect();
         let is_in_force = Condition::any().add(list::Column::ExpiresMs.is_null()).add(list::Column::ExpiresMs.gt(millis(now)));
         let found = || list::Entity::find().filter(list::Column::Entry.is_in(hashes.iter().flatten())).filter(is_in_force.clone());
+        let found = async || {
+            let Some(transaction) = self.join_others().await? else { return Ok(found().all(&self.database).await?) };
+            let rows = found().all(&*transaction).await?;
+            match rows.is_empty() {
+                true => transaction.leave(),
+                false => transaction.commit().await?,
+            }
+            Ok(rows)
+        };
         let mut listed = Listed::default();
-        for row in retried(async || Ok(found().all(&self.reader).await?)).await? {
+        for row in retried(found).await? {
             match ListKind::from_word(&row.kind)? {
                 ListKind::Block => listed.is_blocked = true,
                 ListKind::Suppress => listed.is_suppressed = true,

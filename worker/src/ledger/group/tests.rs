@@ -77,23 +77,25 @@ async fn nobody_is_told_before_the_commit() {
 }
 
 #[tokio::test]
-async fn who_only_reads_waits_for_no_transaction_and_sees_what_is_committed() {
+async fn who_finds_nothing_known_does_not_wait_for_the_commit() {
     let (_dir, ledger) = ledger().await;
-    let writing = ledger.begin().await.expect("begun");
-    for insert in [
-        "INSERT INTO request (request_key, sender, identity, verdict, granted, has_attachments, catalogue, created_ms) VALUES ('k0', '', '', 'answer', 'small', 0, '', 0)",
-        "INSERT INTO reply (request_key, number, response, state, attempts, ambiguous, held_until_ms) VALUES ('k0', 0, 'response', 'pending', 0, 0, 0)",
-    ] {
-        writing.execute_unprepared(insert).await.expect("written");
-    }
+    let first = ledger.begin().await.expect("begun");
+    write(&first, "k0").await;
     let sender = crate::address::Address::parse("someone@example.org").expect("an address");
-    let reading = async { (ledger.recall("k0").await.expect("answered"), ledger.listed(&[&sender], NOW).await.expect("answered")) };
-    let (recalled, listed) = tokio::time::timeout(Duration::from_secs(5), reading).await.expect("not made to wait");
-    assert!(recalled.is_none(), "it is not committed");
-    assert!(!listed.is_blocked);
-    writing.commit().await.expect("committed");
-    let recalled = ledger.recall("k0").await.expect("answered").expect("committed");
-    assert_eq!(recalled.replies.len(), 1);
+    let senders = [&sender];
+    let mut told = Box::pin(first.commit());
+    let (mut looking, mut asking, mut next) = (Box::pin(ledger.recall("nobody")), Box::pin(ledger.listed(&senders, NOW)), Box::pin(ledger.begin()));
+    assert!(futures_util::poll!(&mut looking).is_pending());
+    assert!(futures_util::poll!(&mut asking).is_pending());
+    assert!(futures_util::poll!(&mut next).is_pending());
+    assert!(futures_util::poll!(&mut told).is_pending());
+    // The next one's turn is before the commit's, and it does not give it back.
+    let found = async { (looking.await.expect("answered"), asking.await.expect("answered")) };
+    let (known, listed) = tokio::time::timeout(Duration::from_secs(5), found).await.expect("not made to wait");
+    assert!(known.is_none() && !listed.is_blocked);
+    assert!(futures_util::poll!(&mut told).is_pending(), "not committed yet");
+    next.await.expect("joined").commit().await.expect("committed");
+    told.await.expect("committed");
 }
 
 #[tokio::test]
