@@ -14,7 +14,7 @@ use replyfleet_simulator::{
     run::Run,
     scaling::Scaling,
     simulation, stories,
-    template::{DEPLOYED, PROFILE, Template, TemplateError},
+    template::{DEPLOYED, PROFILE, Template},
     traffic::Shape,
 };
 
@@ -29,9 +29,11 @@ const SURGES: [(&str, Shape, f64); 5] = [
 const BOOTS_S: [u32; 3] = [60, 90, 180];
 const SEEDS: u64 = 3;
 
-fn deployed(profile: &str, boot_s: u32) -> Result<Scaling, TemplateError> {
+fn deployed(profile: &str, boot_s: u32) -> Result<Scaling, Box<dyn Error>> {
     let given: BTreeMap<String, String> = [(PROFILE.to_owned(), profile.to_owned()), ("WarmupSeconds".to_owned(), (boot_s + 120).to_string())].into();
-    Template::parse(DEPLOYED)?.scaling(&given)
+    let scaling = Template::parse(DEPLOYED)?.scaling(&given)?;
+    Plan::new(scaling.clone(), Vec::new(), 0).check()?;
+    Ok(scaling)
 }
 
 fn run(plan: &Plan) -> Run {

@@ -25,6 +25,11 @@ impl Limiter {
         self.paused_until_ms = self.paused_until_ms.max(until_ms);
     }
 
+    /// When the pause ends, if there is one now.
+    pub(crate) fn paused_until_ms(&self, now_ms: u64) -> Option<u64> {
+        (now_ms < self.paused_until_ms).then_some(self.paused_until_ms)
+    }
+
     /// Does SES take a reply now? Times must not fall.
     pub(crate) fn accepts(&mut self, now_ms: u64) -> bool {
         if now_ms < self.paused_until_ms {

@@ -8,6 +8,10 @@ use crate::{
 /// One part in so many is the least difference between two lengths of time that a worker publishes apart.
 const PRECISION: u64 = 32;
 
+/// The dimension of `breaker_open` beside the group, and its value for SES.
+pub(crate) const BREAKER: &str = "Breaker";
+const SES_BREAKER: &str = "send.SES";
+
 /// A metric that the simulation has. Names and units are those that workers publish, or AWS for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Metric {
@@ -23,6 +27,8 @@ pub(crate) enum Metric {
     OldestAge,
     QueueDepth,
     InHand,
+    /// Of SES only: `Breaker` is [`SES_BREAKER`].
+    BreakerOpen,
     Cpu,
     Memory,
     Disk,
@@ -39,6 +45,15 @@ impl Metric {
 
     /// The metric that a query names, if the simulation has it. The host's are found in whatever namespace the agent was told.
     pub(crate) fn find(query: &MetricQuery, own_namespace: &str) -> Option<Metric> {
+        // A set of dimensions is a part of a metric's name: with another it is another metric.
+        let dimensions: Vec<(&str, &str)> = query.dimensions.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        match dimensions.as_slice() {
+            [] => {}
+            [(BREAKER, SES_BREAKER)] if (query.namespace.as_str(), query.name.as_str()) == (own_namespace, "breaker_open") => {
+                return Some(Metric::BreakerOpen);
+            }
+            _ => return None,
+        }
         let metric = match (query.namespace.as_str(), query.name.as_str()) {
             ("AWS/EC2", "CPUUtilization") => Metric::Cpu,
             ("AWS/SQS", "NumberOfMessagesSent") => Metric::SqsSent,
@@ -166,11 +181,21 @@ mod tests {
 
     #[test]
     fn a_metric_is_found_by_its_namespace_and_name() {
-        let query =
-            |namespace: &str, name: &str| MetricQuery { namespace: namespace.into(), name: name.into(), statistic: Statistic::Average, period_s: 60 };
+        let query = |namespace: &str, name: &str| MetricQuery {
+            namespace: namespace.into(),
+            name: name.into(),
+            statistic: Statistic::Average,
+            period_s: 60,
+            dimensions: std::collections::BTreeMap::new(),
+        };
         assert_eq!(Metric::find(&query("fleet", "processing_time"), "fleet"), Some(Metric::ProcessingTime));
         assert_eq!(Metric::find(&query("other", "processing_time"), "fleet"), None);
         assert_eq!(Metric::find(&query("System/Linux", "MemoryUtilization"), "fleet"), Some(Metric::Memory));
         assert_eq!(Metric::find(&query("AWS/EC2", "NetworkIn"), "fleet"), None);
+        let of_breaker = |name: &str, breaker: &str| MetricQuery { dimensions: [("Breaker".into(), breaker.into())].into(), ..query("fleet", name) };
+        assert_eq!(Metric::find(&of_breaker("breaker_open", "send.SES"), "fleet"), Some(Metric::BreakerOpen));
+        for other in [of_breaker("breaker_open", "dns"), of_breaker("oldest_age", "send.SES"), query("fleet", "breaker_open")] {
+            assert_eq!(Metric::find(&other, "fleet"), None, "{other:?}");
+        }
     }
 }

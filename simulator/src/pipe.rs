@@ -95,7 +95,13 @@ mod tests {
 
     #[test]
     fn a_value_shows_after_its_lag_in_the_bin_of_its_time() {
-        let query = |period_s, statistic| MetricQuery { namespace: "fleet".into(), name: "queue_depth".into(), statistic, period_s };
+        let query = |period_s, statistic| MetricQuery {
+            namespace: "fleet".into(),
+            name: "queue_depth".into(),
+            statistic,
+            period_s,
+            dimensions: BTreeMap::new(),
+        };
         let mut pipe = Pipe::new([query(60, Statistic::Maximum)].iter(), "fleet");
         pipe.publish(60_000, 130_000, [(Metric::QueueDepth, Stat::of(5.0)), (Metric::InHand, Stat::of(1.0))]);
         pipe.publish(70_000, 125_000, [(Metric::QueueDepth, Stat::of(7.0))]);

@@ -1,7 +1,10 @@
 //! What is simulated: the fleet as deployed, the traffic, the machines, SES, the metrics and what breaks. Only told here, with defaults
 //! that are measured or documented; [`crate::simulation`] does it.
 
-use crate::scaling::Scaling;
+use crate::{
+    metric::Metric,
+    scaling::{MetricQuery, Policy, Scaling},
+};
 
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +51,41 @@ impl Plan {
             seed,
         }
     }
+
+    /// Whether everything that decides is simulated: the metrics of each alarm that calls a policy, and those that target tracking follows.
+    /// Alarms that only tell people may look at anything.
+    ///
+    /// # Errors
+    /// The first that is not: such an alarm never has data, and a run would tell of another fleet than the one that is deployed.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let decide = self.scaling.alarms.iter().filter(|(_, alarm)| !alarm.actions.is_empty());
+        let of_alarms = decide.flat_map(|(id, alarm)| alarm.input.queries().into_iter().map(move |query| (id, query)));
+        let of_policies = self.scaling.policies.iter().filter_map(|(id, policy)| match policy {
+            Policy::TargetTracking { metric, .. } => Some((id, metric)),
+            Policy::Simple { .. } | Policy::Step { .. } => None,
+        });
+        match of_alarms.chain(of_policies).find(|(_, query)| Metric::find(query, &self.metrics.namespace).is_none()) {
+            None => Ok(()),
+            Some((id, query)) => Err(PlanError { id: id.clone(), metric: named(query), namespace: self.metrics.namespace.clone() }),
+        }
+    }
+}
+
+/// A metric that decides and is not simulated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{id}: the metric {metric} is not simulated (replyfleet's own are in {namespace})")]
+pub struct PlanError {
+    /// The alarm, or the target tracking policy, by its logical id in the template.
+    pub id: String,
+    /// What it looks at: the name, with dimensions and namespace.
+    pub metric: String,
+    /// The namespace of replyfleet's own metrics in the plan.
+    pub namespace: String,
+}
+
+fn named(query: &MetricQuery) -> String {
+    let dimensions: String = query.dimensions.iter().map(|(name, value)| format!(" with {name} {value}")).collect();
+    format!("{}{dimensions} of {}", query.name, query.namespace)
 }
 
 /// A machine with one worker.
@@ -229,4 +267,40 @@ pub enum FaultKind {
         /// For so many milliseconds.
         for_ms: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::template::{DEPLOYED, Template};
+
+    fn plan(from: &str, to: &str) -> Plan {
+        assert!(DEPLOYED.contains(from), "{from}");
+        let scaling = Template::parse(&DEPLOYED.replace(from, to)).and_then(|template| template.scaling(&BTreeMap::new()));
+        Plan::new(scaling.expect("valid"), vec![1.0; 60], 1)
+    }
+
+    #[test]
+    fn a_metric_that_decides_and_is_not_simulated_is_an_error() {
+        assert_eq!(plan("queue_depth", "queue_depth").check(), Ok(()));
+        for (from, to, wanted) in [
+            ("queue_depth", "queue_length", "PredictedWaitHigh: the metric queue_length of replyfleet is not simulated"),
+            ("MetricName: oldest_age", "MetricName: oldest", "AllIsWell: the metric oldest of replyfleet is not simulated"),
+            ("Value: send.SES", "Value: dns", "OldestAgeHigh: the metric breaker_open with Breaker dns of replyfleet is not simulated"),
+        ] {
+            let error = plan(from, to).check().expect_err("no error").to_string();
+            assert!(error.starts_with(wanted), "{error}");
+        }
+        let mut elsewhere = plan("queue_depth", "queue_depth");
+        elsewhere.metrics.namespace = "mine".into();
+        let error = elsewhere.check().expect_err("no error").to_string();
+        assert!(error.contains("of replyfleet is not simulated (replyfleet's own are in mine)"), "{error}");
+    }
+
+    #[test]
+    fn alarms_for_people_may_look_at_what_is_not_simulated() {
+        assert_eq!(plan("MetricName: DiskSpaceUtilization", "MetricName: DiskInodes").check(), Ok(()));
+    }
 }

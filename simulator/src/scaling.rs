@@ -130,6 +130,14 @@ impl Input {
             Input::Expression { metrics, .. } => metrics.values().map(|query| query.period_s).max().unwrap_or(60),
         }
     }
+
+    /// Every metric in it.
+    pub fn queries(&self) -> Vec<&MetricQuery> {
+        match self {
+            Input::Metric(query) => vec![query],
+            Input::Expression { metrics, .. } => metrics.values().collect(),
+        }
+    }
 }
 
 /// A metric's statistic over periods.
@@ -139,6 +147,8 @@ pub struct MetricQuery {
     pub namespace: String,
     /// `MetricName`.
     pub name: String,
+    /// `Dimensions` beside `AutoScalingGroupName`, which every metric has.
+    pub dimensions: BTreeMap<String, String>,
     /// `Statistic` or `ExtendedStatistic`.
     pub statistic: Statistic,
     /// `Period`, in seconds: 10, 30 or a multiple of 60.

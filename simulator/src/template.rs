@@ -82,6 +82,12 @@ impl Template {
         self.root.get("Parameters").is_some_and(|all| all.get(name).is_some())
     }
 
+    /// A parameter's value: the `given` one, else its default. None if there is no such parameter, or it has no default.
+    pub fn parameter<'a>(&'a self, name: &str, given: &'a BTreeMap<String, String>) -> Option<&'a str> {
+        let declared = self.root.get("Parameters").and_then(|all| all.get(name))?;
+        given.get(name).map(String::as_str).or_else(|| declared.get("Default").and_then(yaml::Node::text))
+    }
+
     /// What is made with `given` parameters (the others have their defaults), as far as it scales the group that policies scale.
     ///
     /// # Errors

@@ -128,11 +128,12 @@ fn expression(metrics: &Value) -> Input {
 }
 
 fn metric(metric: &Value, statistic: &str, stat: &Value) -> MetricQuery {
-    let [dimension] = list(&metric["Dimensions"]) else { panic!("one dimension: {metric}") };
-    assert_eq!(dimension["Name"], "AutoScalingGroupName");
+    let (group, more): (Vec<&Value>, Vec<&Value>) = list(&metric["Dimensions"]).iter().partition(|one| one["Name"] == "AutoScalingGroupName");
+    assert_eq!(group.len(), 1, "of the group: {metric}");
     MetricQuery {
         namespace: text(&metric["Namespace"]).to_owned(),
         name: text(&metric["MetricName"]).to_owned(),
+        dimensions: more.iter().map(|one| (text(&one["Name"]).to_owned(), text(&one["Value"]).to_owned())).collect(),
         statistic: match text(&stat[statistic]) {
             "Average" => Statistic::Average,
             "Sum" => Statistic::Sum,

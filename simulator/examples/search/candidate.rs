@@ -44,7 +44,7 @@ const WAITING_MIN: u32 = 20;
 const NAMESPACE: &str = "replyfleet";
 
 fn own(name: &str, statistic: Statistic, period_s: u32) -> MetricQuery {
-    MetricQuery { namespace: NAMESPACE.into(), name: name.into(), statistic, period_s }
+    MetricQuery { namespace: NAMESPACE.into(), name: name.into(), statistic, period_s, dimensions: BTreeMap::new() }
 }
 
 fn alarm(input: Input, comparison: Comparison, threshold: f64, periods: u32, action: &str) -> Alarm {
@@ -102,7 +102,13 @@ impl Choice {
             }
         }
         if let Some(steps) = self.demand {
-            let sent = MetricQuery { namespace: "AWS/SQS".into(), name: "NumberOfMessagesSent".into(), statistic: Statistic::Sum, period_s: 60 };
+            let sent = MetricQuery {
+                namespace: "AWS/SQS".into(),
+                name: "NumberOfMessagesSent".into(),
+                statistic: Statistic::Sum,
+                period_s: 60,
+                dimensions: BTreeMap::new(),
+            };
             let demand = Input::Expression {
                 expression: "IF(waiting * 60 > 10 * answered, 100 * sent / answered, 0)".into(),
                 metrics: [
@@ -137,7 +143,13 @@ impl Choice {
         ]
         .into();
         if self.has_cpu {
-            let cpu = MetricQuery { namespace: "AWS/EC2".into(), name: "CPUUtilization".into(), statistic: Statistic::Average, period_s: 60 };
+            let cpu = MetricQuery {
+                namespace: "AWS/EC2".into(),
+                name: "CPUUtilization".into(),
+                statistic: Statistic::Average,
+                period_s: 60,
+                dimensions: BTreeMap::new(),
+            };
             metrics.insert("cpu".into(), cpu);
         }
         let expression = format!("IF(busy * workers * 100 < {} * (workers - 1), {well}, 0)", self.busy_after);

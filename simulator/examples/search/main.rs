@@ -7,7 +7,7 @@
 
 mod candidate;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, error::Error};
 
 use candidate::{Choice, Wait};
 use replyfleet_simulator::{
@@ -15,7 +15,7 @@ use replyfleet_simulator::{
     run::Run,
     scaling::{AdjustmentType, Scaling},
     simulation, stories,
-    template::{DEPLOYED, PROFILE, Template, TemplateError},
+    template::{DEPLOYED, PROFILE, Template},
     traffic::Shape,
 };
 
@@ -29,9 +29,11 @@ const TWO: &[(u32, i32)] = &[(10, 300), (150, 900)];
 const TWO_LATE: &[(u32, i32)] = &[(10, 300), (240, 900)];
 const DEMAND: &[(u32, i32)] = &[(90, 100), (130, 150), (180, 250), (250, 400), (400, 900)];
 
-fn deployed(profile: &str, boot_s: u32) -> Result<Scaling, TemplateError> {
+fn deployed(profile: &str, boot_s: u32) -> Result<Scaling, Box<dyn Error>> {
     let given: BTreeMap<String, String> = [(PROFILE.to_owned(), profile.to_owned()), ("WarmupSeconds".to_owned(), (boot_s + 120).to_string())].into();
-    Template::parse(DEPLOYED)?.scaling(&given)
+    let scaling = Template::parse(DEPLOYED)?.scaling(&given)?;
+    Plan::new(scaling.clone(), Vec::new(), 0).check()?;
+    Ok(scaling)
 }
 
 /// How the worker's metrics come: published each so many seconds, and shown so many later. AWS's own come a minute late.
@@ -106,7 +108,7 @@ fn cpu_binds() -> Machine {
     machine
 }
 
-fn main() -> Result<(), TemplateError> {
+fn main() -> Result<(), Box<dyn Error>> {
     let seed = std::env::args().nth(1).and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("seeds {seed} to {}, boot {BOOT_S} s, surge of 20; by utilisation of two machines before it:", seed + SEEDS - 1);
     println!("p99 wait in s (mean, worst seed), machine-hours, most machines\n");

@@ -68,7 +68,13 @@ fn one_breach_alone_is_premature_as_the_user_guide_says() {
 
 fn alarm(evaluation_periods: u32) -> Alarm {
     Alarm {
-        input: Input::Metric(MetricQuery { namespace: "n".into(), name: "m".into(), statistic: Statistic::Average, period_s: 60 }),
+        input: Input::Metric(MetricQuery {
+            namespace: "n".into(),
+            name: "m".into(),
+            statistic: Statistic::Average,
+            period_s: 60,
+            dimensions: std::collections::BTreeMap::new(),
+        }),
         comparison: Comparison::GreaterThanThreshold,
         threshold: 10.0,
         evaluation_periods,

@@ -107,6 +107,7 @@ fn of_several_calls_the_largest_capacity_wins() {
 fn target_tracking_keeps_the_ratio_and_shrinks_only_when_all_are_warm() {
     let group = group(1, 20);
     let metric = crate::scaling::MetricQuery {
+        dimensions: std::collections::BTreeMap::new(),
         namespace: "AWS/EC2".into(),
         name: "CPUUtilization".into(),
         statistic: crate::scaling::Statistic::Average,

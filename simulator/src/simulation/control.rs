@@ -75,12 +75,7 @@ impl<'a> Control<'a> {
 
     /// Every metric that an alarm looks at.
     pub(super) fn queries(&self) -> impl Iterator<Item = &MetricQuery> {
-        self.watched.iter().flat_map(|watched| -> Vec<&MetricQuery> {
-            match &watched.alarm.input {
-                Input::Metric(query) => vec![query],
-                Input::Expression { metrics, .. } => metrics.values().collect(),
-            }
-        })
+        self.watched.iter().flat_map(|watched| watched.alarm.input.queries())
     }
 
     /// When each alarm is looked at first.
@@ -257,6 +252,10 @@ impl World<'_> {
             (Metric::InHand, in_hand),
         ];
         self.pipe.publish(begun_ms, shown_ms, gauges.map(|(metric, value)| (metric, Stat::of(value))));
+        // Published only while it is open, like the worker does.
+        if self.limiter.paused_until_ms(now_ms).is_some() {
+            self.pipe.publish(begun_ms, shown_ms, [(Metric::BreakerOpen, Stat::of(1.0))]);
+        }
     }
 }
 

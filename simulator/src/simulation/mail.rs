@@ -15,6 +15,8 @@ const POLL_AGAIN_MS: u64 = 1_000;
 const RETRY_MS_MAX: u64 = 60_000;
 /// Messages older than this are not in `processing_time`, in milliseconds.
 const STALE_MS: u64 = 3_600_000;
+/// A reply that waits for its turn at SES for less than this is not in `send_wait`, in milliseconds: workers let it go at once.
+const SEND_SLACK_MS: u64 = 1_000;
 /// The standard normal's 99th percentile.
 const NORMAL_P99: f64 = 2.326_347_874;
 
@@ -28,6 +30,14 @@ impl World<'_> {
 
     /// Gives waiting mails to free slots; `first` is asked first.
     pub(super) fn dispatch(&mut self, first: Option<u32>) {
+        // The breaker is open: a reply could not leave, so its message stays in the queue.
+        if let Some(ends_ms) = self.limiter.paused_until_ms(self.now_ms) {
+            if !self.faults.is_poll_planned {
+                self.faults.is_poll_planned = true;
+                self.events.plan(ends_ms, Event::Poll);
+            }
+            return;
+        }
         let mut hint = first;
         while self.fleet.free_slots > 0 && !self.queue.is_empty() {
             if self.faults.refuses_receive(self.now_ms, &mut self.service_random) {
@@ -105,7 +115,8 @@ impl World<'_> {
         let Some(held) = worker.held(slot) else { return };
         let again_ms = (self.plan.ses.retry_ms.max(1) << held.refusals.min(16)).min(RETRY_MS_MAX);
         held.refusals += 1;
-        worker.tally.throttled += 1;
+        // A pause is not "too fast": it opens the breaker.
+        worker.tally.throttled += u32::from(self.limiter.paused_until_ms(now_ms).is_none());
         self.recorder.throttled();
         self.events.plan(now_ms + again_ms, Event::Ready { worker: number, slot });
     }
@@ -120,7 +131,7 @@ impl World<'_> {
         let tally = &mut worker.tally;
         tally.sent += 1;
         tally.handling.add_ms(now_ms - held.received_ms, pipe.is_kept(Metric::HandlingTime));
-        if now_ms > held.ready_ms {
+        if now_ms >= held.ready_ms + SEND_SLACK_MS {
             tally.send_wait.add_ms(now_ms - held.ready_ms, pipe.is_kept(Metric::SendWait));
         }
         if wait_ms > STALE_MS {

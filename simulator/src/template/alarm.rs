@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     math::Expression,
+    metric::BREAKER,
     scaling::{Alarm, Comparison, Input, MetricQuery, MissingData, Policy, Statistic},
 };
 
@@ -119,12 +120,10 @@ fn input(properties: &mut Properties, is_group: &impl Fn(&Value) -> bool, is_for
 fn stat_query(stat: &mut Properties, is_group: &impl Fn(&Value) -> bool, is_for_people: bool) -> Result<Option<MetricQuery>, TemplateError> {
     let of = stat.take("Metric").ok_or_else(|| stat.wrong("Metric", "is missing".into()))?;
     let mut of = stat.part("Metric", of)?;
-    if !is_of_group(&mut of, is_group, is_for_people)? {
-        return Ok(None);
-    }
+    let Some(dimensions) = dimensions(&mut of, is_group, is_for_people)? else { return Ok(None) };
     let (namespace, name) = (of.text("Namespace")?, of.text("MetricName")?);
     of.finish(&[])?;
-    Ok(Some(MetricQuery { namespace, name, statistic: statistic(stat, "Stat")?, period_s: period(stat)? }))
+    Ok(Some(MetricQuery { namespace, name, statistic: statistic(stat, "Stat")?, period_s: period(stat)?, dimensions }))
 }
 
 /// An alarm's own.
@@ -134,9 +133,7 @@ fn metric(
     is_for_people: bool,
     statistic_name: &str,
 ) -> Result<Option<MetricQuery>, TemplateError> {
-    if !is_of_group(properties, is_group, is_for_people)? {
-        return Ok(None);
-    }
+    let Some(dimensions) = dimensions(properties, is_group, is_for_people)? else { return Ok(None) };
     let (namespace, name) = (properties.text("Namespace")?, properties.text("MetricName")?);
     let extended = properties.take("ExtendedStatistic");
     let statistic = match extended {
@@ -146,22 +143,35 @@ fn metric(
         Some(_) => return Err(properties.wrong("ExtendedStatistic", "is no text".into())),
         None => statistic(properties, statistic_name)?,
     };
-    Ok(Some(MetricQuery { namespace, name, statistic, period_s: period(properties)? }))
+    Ok(Some(MetricQuery { namespace, name, statistic, period_s: period(properties)?, dimensions }))
 }
 
-/// Whether the dimensions are those that every metric of the fleet has: `AutoScalingGroupName` alone. A set of dimensions is part of a
-/// metric's name, so with another an alarm looks at nothing.
-fn is_of_group(properties: &mut Properties, is_group: &impl Fn(&Value) -> bool, is_for_people: bool) -> Result<bool, TemplateError> {
-    let mut dimensions = Vec::new();
+/// The dimensions beside `AutoScalingGroupName`, which must be there: none, or a breaker's. A set of dimensions is part of a metric's name,
+/// so with another an alarm looks at nothing. None if an alarm for people looks at something else.
+fn dimensions(
+    properties: &mut Properties,
+    is_group: &impl Fn(&Value) -> bool,
+    is_for_people: bool,
+) -> Result<Option<BTreeMap<String, String>>, TemplateError> {
+    let (mut is_of_group, mut is_known, mut more) = (false, true, BTreeMap::new());
     for (index, dimension) in properties.list("Dimensions")?.into_iter().enumerate() {
         let mut dimension = properties.part(&format!("Dimensions[{index}]"), dimension)?;
         let name = dimension.text("Name")?;
-        dimensions.push(name == "AutoScalingGroupName" && dimension.take("Value").is_some_and(|value| is_group(&value.value)));
+        match (name.as_str(), dimension.take("Value").map(|value| value.value)) {
+            ("AutoScalingGroupName", Some(value)) if is_group(&value) => is_of_group = true,
+            (BREAKER, Some(Value::Text(value))) => {
+                more.insert(name, value);
+            }
+            _ => is_known = false,
+        }
     }
-    match (dimensions == [true], is_for_people) {
-        (true, _) => Ok(true),
-        (false, true) => Ok(false),
-        (false, false) => Err(properties.wrong("Dimensions", "must be AutoScalingGroupName of the scaled group, and no other".into())),
+    match (is_of_group && is_known, is_for_people) {
+        (true, _) => Ok(Some(more)),
+        (false, true) => Ok(None),
+        (false, false) => {
+            Err(properties
+                .wrong("Dimensions", "must be AutoScalingGroupName of the scaled group, and no other (but Breaker, of breaker_open)".into()))
+        }
     }
 }
 

@@ -79,13 +79,20 @@ fn target_tracking(properties: &mut Properties) -> Result<Policy, TemplateError>
                 return Err(predefined.wrong("PredefinedMetricType", format!("{name} is not simulated")));
             }
             predefined.finish(&[])?;
-            MetricQuery { namespace: "AWS/EC2".into(), name: "CPUUtilization".into(), statistic: Statistic::Average, period_s: 60 }
+            MetricQuery {
+                namespace: "AWS/EC2".into(),
+                name: "CPUUtilization".into(),
+                statistic: Statistic::Average,
+                period_s: 60,
+                dimensions: std::collections::BTreeMap::new(),
+            }
         }
         (None, Some(customized)) => {
             let mut customized = configuration.part("CustomizedMetricSpecification", customized)?;
             let query = MetricQuery {
                 namespace: customized.text("Namespace")?,
                 name: customized.text("MetricName")?,
+                dimensions: std::collections::BTreeMap::new(),
                 statistic: super::alarm::statistic(&mut customized, "Statistic")?,
                 period_s: customized.optional_number("Period")?.unwrap_or(60),
             };

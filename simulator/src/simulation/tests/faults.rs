@@ -113,7 +113,13 @@ fn alarm() -> impl Strategy<Value = Alarm> {
     let comparison = prop_oneof![Just(Comparison::GreaterThanThreshold), Just(Comparison::LessThanThreshold)];
     let missing = prop_oneof![Just(MissingData::Breaching), Just(MissingData::NotBreaching), Just(MissingData::Ignore), Just(MissingData::Missing)];
     (name, comparison, missing, 1..4u32, 0.0..20.0).prop_map(|(name, comparison, missing, evaluation_periods, threshold)| Alarm {
-        input: Input::Metric(MetricQuery { namespace: "replyfleet".into(), name: name.into(), statistic: Statistic::Average, period_s: 60 }),
+        input: Input::Metric(MetricQuery {
+            namespace: "replyfleet".into(),
+            name: name.into(),
+            statistic: Statistic::Average,
+            period_s: 60,
+            dimensions: std::collections::BTreeMap::new(),
+        }),
         comparison,
         threshold,
         evaluation_periods,

@@ -5,7 +5,13 @@ use crate::scaling::{AdjustmentType, Alarm, Comparison, Input, MetricQuery, Miss
 
 fn alarm(name: &str, comparison: Comparison, threshold: f64, evaluation_periods: u32, action: &str) -> Alarm {
     Alarm {
-        input: Input::Metric(MetricQuery { namespace: "replyfleet".into(), name: name.into(), statistic: Statistic::Average, period_s: 60 }),
+        input: Input::Metric(MetricQuery {
+            namespace: "replyfleet".into(),
+            name: name.into(),
+            statistic: Statistic::Average,
+            period_s: 60,
+            dimensions: std::collections::BTreeMap::new(),
+        }),
         comparison,
         threshold,
         evaluation_periods,
@@ -101,8 +107,13 @@ fn a_machine_that_is_no_longer_needed_drains_and_loses_nothing() {
 #[test]
 fn a_percentile_and_a_high_resolution_alarm_see_what_they_should() {
     let mut alarm = alarm("queue_wait", Comparison::GreaterThanThreshold, 3_000.0, 1, "Up");
-    alarm.input =
-        Input::Metric(MetricQuery { namespace: "replyfleet".into(), name: "queue_wait".into(), statistic: Statistic::Percentile(900), period_s: 10 });
+    alarm.input = Input::Metric(MetricQuery {
+        namespace: "replyfleet".into(),
+        name: "queue_wait".into(),
+        statistic: Statistic::Percentile(900),
+        period_s: 10,
+        dimensions: std::collections::BTreeMap::new(),
+    });
     let plan_of = |publish_every_s, lag_ms| {
         let mut plan = Plan {
             machine: slots(1, Latency::Constant(200.0)),
@@ -118,7 +129,13 @@ fn a_percentile_and_a_high_resolution_alarm_see_what_they_should() {
 #[test]
 fn metric_math_decides_as_metrics_do() {
     let mut alarm = alarm("unused", Comparison::GreaterThanThreshold, 0.5, 1, "Up");
-    let query = |name: &str, statistic| MetricQuery { namespace: "replyfleet".into(), name: name.into(), statistic, period_s: 60 };
+    let query = |name: &str, statistic| MetricQuery {
+        namespace: "replyfleet".into(),
+        name: name.into(),
+        statistic,
+        period_s: 60,
+        dimensions: std::collections::BTreeMap::new(),
+    };
     alarm.input = Input::Expression {
         expression: "IF(depth > 100 AND workers < 3, 1, 0)".into(),
         metrics: [("depth".into(), query("queue_depth", Statistic::Maximum)), ("workers".into(), query("busy_fraction", Statistic::SampleCount))]
