@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use replyfleet_simulator::{
-    plan::{Latency, Machine},
+    plan::{Fault, FaultKind, Latency, Machine, Plan, Ses},
     run::{EventKind, Run},
     scaling::Scaling,
     simulation, stories,
     template::{DEPLOYED, PROFILE, Template},
-    traffic::Shape,
+    traffic::{Shape, Traffic},
 };
 
 const BOOT_S: u32 = 90;
@@ -105,4 +105,32 @@ fn a_fleet_that_hangs_gets_machines_by_the_age_of_its_oldest_message() {
     plan.machine.latency = Latency::Constant(3_600_000.0);
     let run = simulation::run(&plan, &mut |_| {});
     assert!(run.events.iter().any(|event| event.text.starts_with("OldestAgeUp: 2 -> 4")), "{:?}", run.events);
+}
+
+/// The default machine, ten mails a second, `factor` times so many from the tenth minute on, for an hour: as `replyfleet simulate` does it.
+fn an_hour(factor: f64) -> Plan {
+    let traffic = Traffic { shape: Shape::Step, base: 10.0, factor, surge_at_s: 600, horizon_s: 3_600 };
+    let mut plan = Plan::new(deployed("recommended"), traffic.rates(), 1);
+    plan.machine.cpu_ms = 1_000.0 * plan.machine.cores / 40.0;
+    plan
+}
+
+#[test]
+fn a_pause_of_ses_multiplies_no_machines() {
+    let mut plan = an_hour(1.0);
+    plan.faults = vec![Fault { at_ms: 1_200_000, kind: FaultKind::SesPause { for_ms: 900_000 } }];
+    let run = simulation::run(&plan, &mut |_| {});
+    let ups: Vec<_> = run.events.iter().filter(|event| event.kind == EventKind::ScaleUp).collect();
+    assert!(ups.iter().all(|up| up.at_ms >= 2_100_000), "none while SES is away: {ups:?}");
+    assert!(run.events.iter().any(|event| event.text == "SesAway: OK -> ALARM"), "people are told: {:?}", run.events);
+    assert_eq!((run.mail.lost, run.mail.parked), (0, 0));
+}
+
+#[test]
+fn a_rate_of_ses_that_is_too_low_multiplies_no_machines() {
+    for burst in [1.0, 14.0] {
+        let plan = Plan { ses: Ses { rate: Some(14.0), burst, ..Ses::default() }, ..an_hour(3.0) };
+        let run = simulation::run(&plan, &mut |_| {});
+        assert_eq!(run.fleet.machines_peak, 2, "more send no more: {:?}", run.events);
+    }
 }

@@ -73,7 +73,7 @@ fn the_faithful_profile_is_the_ancestors() {
         .alarms
         .values()
         .map(|alarm| {
-            let Input::Metric(MetricQuery { namespace, name, statistic: Statistic::Average, period_s: 60 }) = &alarm.input else {
+            let Input::Metric(MetricQuery { namespace, name, statistic: Statistic::Average, period_s: 60, .. }) = &alarm.input else {
                 panic!("{alarm:?}")
             };
             assert_eq!((alarm.evaluation_periods, alarm.datapoints_to_alarm, alarm.missing), (2, 2, MissingData::Missing));
@@ -125,7 +125,7 @@ fn one_worker_fewer_needs_all_signs_and_news_of_this_minute() {
     };
     let is_well = |busy: Option<f64>, workers, processing, oldest| with_cpu(busy, busy.map(|_| 20.0), workers, processing, oldest);
     assert_eq!(with_cpu(Some(0.1), Some(60.0), Some(3.0), Some(900.0), Some(1.0)), Some(0.0), "two would have a CPU busy for 0.9");
-    assert_eq!(with_cpu(Some(0.3), None, Some(3.0), Some(900.0), Some(1.0)), Some(1.0), "EC2 tells of its CPU later");
+    assert_eq!(with_cpu(Some(0.3), None, Some(3.0), Some(900.0), Some(1.0)), None, "EC2 tells of its CPU later: not an idle one");
     assert_eq!(is_well(Some(0.3), Some(3.0), Some(900.0), Some(1.0)), Some(1.0));
     assert_eq!(is_well(Some(0.0), Some(2.0), None, None), Some(1.0), "a quiet minute");
     assert_eq!(is_well(Some(0.6), Some(3.0), Some(900.0), Some(1.0)), Some(0.0), "two would be busy for 0.9");
@@ -133,6 +133,54 @@ fn one_worker_fewer_needs_all_signs_and_news_of_this_minute() {
     assert_eq!(is_well(Some(0.3), Some(3.0), Some(5_000.0), Some(1.0)), Some(0.0));
     assert_eq!(is_well(Some(0.3), Some(3.0), Some(900.0), Some(10.0)), Some(0.0));
     assert_eq!(is_well(None, None, Some(900.0), Some(1.0)), None, "a minute that is not reported yet is neither good nor bad");
+}
+
+/// The value of a deployed alarm's expression where its metrics have these values, and the others none.
+fn value_of(alarm: &str, known: &[(&str, f64)]) -> Option<f64> {
+    let scaling = deployed(&[]).expect("valid");
+    let Input::Expression { expression, metrics } = &scaling.alarms[alarm].input else { panic!("no expression") };
+    assert!(known.iter().all(|(id, _)| metrics.contains_key(*id)), "{known:?}");
+    let values = metrics.keys().map(|id| (id.as_str(), known.iter().find(|(known, _)| known == id).map(|(_, value)| *value))).collect();
+    crate::math::Expression::parse(expression).expect("valid").eval(&values)
+}
+
+#[test]
+fn trouble_with_ses_calls_for_no_machines() {
+    for (alarm, waits, period_s) in
+        [("PredictedWaitHigh", "waiting", 10.0), ("PredictedWaitHighMinute", "waiting", 60.0), ("OldestAgeHigh", "oldest", 0.0)]
+    {
+        let with = |more: &[(&str, f64)]| value_of(alarm, &[&[(waits, 900.0), ("throttled", 0.0), ("ended", 100.0)], more].concat());
+        let wanted = if waits == "waiting" { 900.0 * period_s / 100.0 } else { 900.0 };
+        assert_eq!(with(&[]), Some(wanted), "{alarm}");
+        assert_eq!(with(&[("put_back", 50.0)]), Some(wanted), "{alarm}: a half of them");
+        assert_eq!(with(&[("put_back", 51.0)]), Some(0.0), "{alarm}: SES's rate is full");
+        assert_eq!(with(&[("away", 1.0)]), Some(0.0), "{alarm}: SES is away");
+        assert_eq!(value_of(alarm, &[(waits, 900.0), ("throttled", 1.0), ("ended", 100.0)]), Some(0.0), "{alarm}: SES refuses");
+        assert_eq!(value_of(alarm, &[(waits, 900.0), ("throttled", 1.0)]), Some(0.0), "{alarm}: and nothing ended");
+    }
+}
+
+#[test]
+fn a_period_in_which_nothing_ended_is_not_well_but_unknown() {
+    for alarm in ["PredictedWaitHigh", "PredictedWaitHighMinute"] {
+        assert_eq!(value_of(alarm, &[("waiting", 900.0), ("throttled", 0.0)]), None, "{alarm}");
+        assert_eq!(value_of(alarm, &[("waiting", 20.0), ("throttled", 0.0)]), Some(0.0), "{alarm}: nothing waits");
+        assert_eq!(value_of(alarm, &[]), None, "{alarm}");
+        assert_eq!(value_of(alarm, &[("throttled", 0.0), ("ended", 9.0)]), None, "{alarm}: SQS did not say how many wait");
+    }
+    assert_eq!(value_of("OldestAgeHigh", &[("oldest", 61.0), ("throttled", 0.0)]), Some(61.0), "a fleet that hangs");
+    assert_eq!(value_of("OldestAgeHigh", &[]), None);
+}
+
+#[test]
+fn people_are_told_of_ses_and_machines_are_not() {
+    let scaling = deployed(&[]).expect("valid");
+    for (alarm, name, breaker) in [("SesThrottles", "ses_throttled", None), ("SesAway", "breaker_open", Some("send.SES"))] {
+        let alarm = &scaling.alarms[alarm];
+        let Input::Metric(query) = &alarm.input else { panic!("{alarm:?}") };
+        assert_eq!((query.name.as_str(), query.dimensions.get("Breaker").map(String::as_str)), (name, breaker));
+        assert!(alarm.actions.is_empty(), "{alarm:?}");
+    }
 }
 
 #[test]
@@ -241,7 +289,8 @@ fn expressions_are_checked_against_their_metrics() {
     };
     let expression = |text: &str| format!("      Metrics:\n        - {{Id: e, Expression: '{text}'}}\n");
     let scaling = with(&(expression("a / 2") + &metric("a", 60))).expect("valid");
-    let query = MetricQuery { namespace: "n".into(), name: "x".into(), statistic: Statistic::Percentile(995), period_s: 60 };
+    let query =
+        MetricQuery { namespace: "n".into(), name: "x".into(), statistic: Statistic::Percentile(995), period_s: 60, dimensions: BTreeMap::new() };
     assert_eq!(scaling.alarms["High"].input, Input::Expression { expression: "a / 2".into(), metrics: BTreeMap::from([("a".into(), query)]) });
     fails(with(&(expression("a +") + &metric("a", 60))), 23, "High.Metrics[0].Expression", "at character 4");
     fails(with(&(expression("a + b") + &metric("a", 60))), 23, "High.Metrics[0].Expression", "b is no Id");
@@ -289,6 +338,19 @@ fn parameters_are_checked() {
     let error = deployed(&[("WorkerMax", "5")]).expect_err("no such parameter");
     assert!(error.text.contains("no parameter WorkerMax; it has AlertTopicArn, DrainSecondsMax"), "{error}");
     assert_eq!(Template::parse(DEPLOYED).expect("valid").allowed(PROFILE), ["recommended", "faithful"]);
+}
+
+#[test]
+fn a_parameter_is_what_is_given_or_else_its_default() {
+    let template = Template::parse(DEPLOYED).expect("valid");
+    for (name, values, wanted) in [
+        ("MetricNamespace", &[][..], Some("replyfleet")),
+        ("MetricNamespace", &[("MetricNamespace", "mine")], Some("mine")),
+        ("LaunchTemplateId", &[], None),
+        ("NoSuch", &[("NoSuch", "x")], None),
+    ] {
+        assert_eq!(template.parameter(name, &given(values)), wanted, "{name}");
+    }
 }
 
 #[test]
