@@ -26,6 +26,8 @@ use replyfleet_simulator::{
 use crate::table::{duration, table};
 use progress::Progress;
 
+/// The periods that a worker's settings allow, in seconds.
+const PUBLISH_S: [u64; 5] = [1, 5, 10, 30, 60];
 /// Mails of one simulation: more take hours, and are a wrong option.
 const MAILS_MAX: f64 = 200e6;
 /// The longest simulation: a month.
@@ -66,7 +68,7 @@ pub(crate) struct SimulateArguments {
     #[arg(long, value_name = "RATE", value_parser = above_zero)]
     ses_rate: Option<f64>,
     /// How often workers publish their metrics: each ten seconds is high resolution.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = publish)]
     publish: Duration,
     /// What breaks, and when: kill@20m, zone@20m, ses-pause@20m+5m, sqs-errors@20m+5m, metrics-lost@20m+5m. May be repeated.
     #[arg(long = "fault", value_name = "FAULT", value_parser = fault::parse)]
@@ -105,6 +107,11 @@ fn above_zero(text: &str) -> Result<f64, String> {
 
 fn at_least_one(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|factor| (1.0..=10_000.0).contains(factor)).ok_or_else(|| "wants a number from 1 to 10000".into())
+}
+
+fn publish(text: &str) -> Result<Duration, String> {
+    let period = duration(text)?;
+    if PUBLISH_S.contains(&period.as_secs()) { Ok(period) } else { Err(format!("{}: expected 1, 5, 10, 30 or 60 seconds", period.as_secs())) }
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {
@@ -209,9 +216,10 @@ fn plans(arguments: &SimulateArguments, traffic: &[f64], surge_at_ms: Option<u64
         plan.machine.cpu_ms = 1_000.0 * plan.machine.cores / arguments.worker_rate;
         plan.ses.rate = arguments.ses_rate;
         plan.metrics.publish_every_s = arguments.publish.as_secs() as u32;
-        if let Some(namespace) = parameters.get(METRIC_NAMESPACE) {
-            plan.metrics.namespace.clone_from(namespace);
+        if let Some(namespace) = template.parameter(METRIC_NAMESPACE, &parameters) {
+            namespace.clone_into(&mut plan.metrics.namespace);
         }
+        plan.check().with_context(|| name.clone())?;
         plan.faults.clone_from(&arguments.faults);
         if let Some(late) = plan.faults.iter().find(|fault| fault.at_ms >= plan.horizon_ms) {
             bail!("--fault: one at {} is after the end, {}", words(late.at_ms), words(plan.horizon_ms));

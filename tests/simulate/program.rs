@@ -79,6 +79,18 @@ fn another_template_is_obeyed_and_its_faults_are_named() {
     let (status, said, errors) = mine(&["--json"]);
     assert_eq!(status, Some(0), "{errors}");
     assert!(events(&said).contains("1 -> 3"), "by two");
+    // A default of the template counts as if it were given.
+    write(&template.replace("Default: replyfleet\n", "Default: mine\n"));
+    let (status, said, errors) = mine(&["--json"]);
+    assert_eq!(status, Some(0), "{errors}");
+    assert!(events(&said).contains("FaithfulProcessingTimeHigh: "), "its own metrics are found: {said}");
+    write(&template.replace("MetricName: processing_time", "MetricName: processing"));
+    let (status, _, errors) = mine(&[]);
+    assert_eq!(status, Some(1));
+    assert!(
+        errors.contains("mine.yaml") && errors.contains("FaithfulProcessingTimeHigh: the metric processing of replyfleet is not simulated"),
+        "{errors}"
+    );
     write(&template.replace("      MinSize:", "      MaxInstanceLifetime: 86400\n      MinSize:"));
     let (status, _, errors) = mine(&[]);
     let line = template.lines().position(|line| line.contains("MinSize:")).unwrap() + 1;
@@ -94,6 +106,8 @@ fn wrong_options_say_what_is_right() {
         (&["--traffic", "wave"][..], 2, "steady, diurnal, step, tv, two-humps, retry-storm, measured"),
         (&["--base", "0"], 2, "above 0"),
         (&["--factor", "0.5"], 2, "from 1"),
+        (&["--publish", "7s"], 2, "7: expected 1, 5, 10, 30 or 60 seconds"),
+        (&["--publish", "2m"], 2, "120: expected 1, 5, 10, 30 or 60 seconds"),
         (&["--picture", "surge.png"], 2, ".svg or .html"),
         (&["--fault", "flood@5m"], 2, "ses-pause@20m+5m"),
         (&["--csv", "bad.csv", "--base", "5"], 2, "cannot be used with"),
