@@ -66,25 +66,26 @@ impl Plan {
         });
         match of_alarms.chain(of_policies).find(|(_, query)| Metric::find(query, &self.metrics.namespace).is_none()) {
             None => Ok(()),
-            Some((id, query)) => Err(PlanError { id: id.clone(), query: query.clone(), namespace: self.metrics.namespace.clone() }),
+            Some((id, query)) => Err(PlanError { id: id.clone(), metric: named(query), namespace: self.metrics.namespace.clone() }),
         }
     }
 }
 
 /// A metric that decides and is not simulated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{id}: the metric {}{} of {} is not simulated (replyfleet's own are in {namespace})", query.name, dimensions(query), query.namespace)]
+#[error("{id}: the metric {metric} is not simulated (replyfleet's own are in {namespace})")]
 pub struct PlanError {
     /// The alarm, or the target tracking policy, by its logical id in the template.
     pub id: String,
-    /// What it looks at.
-    pub query: MetricQuery,
+    /// What it looks at: the name, with dimensions and namespace.
+    pub metric: String,
     /// The namespace of replyfleet's own metrics in the plan.
     pub namespace: String,
 }
 
-fn dimensions(query: &MetricQuery) -> String {
-    query.dimensions.iter().map(|(name, value)| format!(" with {name} {value}")).collect()
+fn named(query: &MetricQuery) -> String {
+    let dimensions: String = query.dimensions.iter().map(|(name, value)| format!(" with {name} {value}")).collect();
+    format!("{}{dimensions} of {}", query.name, query.namespace)
 }
 
 /// A machine with one worker.
