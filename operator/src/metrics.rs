@@ -5,7 +5,7 @@ mod mrtg;
 use std::{path::Path, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use replyfleet::settings::{AwsSettings, DEFAULT_PATH, MetricsSettings, Settings};
+use replyfleet::settings::{AwsSettings, DEFAULT_PATH, Settings};
 use replyfleet_worker::metrics::table::{GROUP, Kind, PUBLISHED};
 
 use crate::cloudwatch::{Dimension, Metric, Statistic};
@@ -74,7 +74,7 @@ impl FleetArguments {
 
     /// The place that these name, else the settings.
     pub(crate) fn place(&self, settings: Option<&Settings>) -> Place {
-        let own = settings.map(|settings| settings.metrics.clone()).unwrap_or_else(MetricsSettings::default);
+        let own = settings.map(|settings| settings.metrics.clone()).unwrap_or_default();
         let of_hook = || settings.and_then(|settings| settings.termination.group.clone());
         let namespace = self.namespace.clone().unwrap_or_else(|| own.namespace.as_str().to_owned());
         let is_own = namespace == own.namespace.as_str();

@@ -53,14 +53,14 @@ async fn what_was_published_is_printed_once() {
         Err(why) => return skipped(&why.0),
     };
     let world = installation(&account.endpoint());
-    put(account, "mrtg-once", "message_received", &[5.0, 1.5], AGO).await;
-    put(account, "mrtg-once", "response_sent", &[7.0], AGO).await;
-    put(account, "mrtg-once", "response_sent", &[100.0], Duration::from_secs(30)).await;
-    put(account, "another", "response_sent", &[1_000.0], AGO).await;
+    put(account, "mrtg-once", "message_received", &[5.0, 1.5], SystemTime::now() - AGO).await;
+    put(account, "mrtg-once", "response_sent", &[7.0], SystemTime::now() - AGO).await;
+    put(account, "mrtg-once", "response_sent", &[100.0], SystemTime::now() - Duration::from_secs(30)).await;
+    put(account, "another", "response_sent", &[1_000.0], SystemTime::now() - AGO).await;
     let fleet = ["--group", "mrtg-once"];
     assert_eq!(numbers(&world, &fleet), "6.5 7", "and nothing that is too new or another's");
     assert_eq!(numbers(&world, &fleet), "0 0");
-    put(account, "mrtg-once", "message_received", &[3.0], AGO).await;
+    put(account, "mrtg-once", "message_received", &[3.0], SystemTime::now() - AGO).await;
     assert_eq!(numbers(&world, &fleet), "3 0", "its period grew after it was read");
     let mean = ["--dimension", "AutoScalingGroupName=mrtg-once", "--namespace", "replyfleet", "--statistic", "Average", "--factor", "100"];
     assert_eq!(numbers(&world, &mean), "316.667 700", "another question has a tally of its own");
@@ -145,8 +145,8 @@ async fn mrtg_itself_reads_the_lines() {
         Err(why) => return skipped(&why.0),
     };
     let world = installation(&account.endpoint());
-    put(account, "mrtg-real", "message_received", &[3_000.0], AGO).await;
-    put(account, "mrtg-real", "response_sent", &[6_000.0], AGO).await;
+    put(account, "mrtg-real", "message_received", &[3_000.0], SystemTime::now() - AGO).await;
+    put(account, "mrtg-real", "response_sent", &[6_000.0], SystemTime::now() - AGO).await;
     let path = |name: &str| world.path(name).display().to_string();
     let (program, state, config) = (program("replyfleet").display().to_string(), path("mrtg-state"), path("replyfleet.toml"));
     world.write("work/readme", "MRTG's folder");
@@ -176,7 +176,7 @@ async fn mrtg_itself_reads_the_lines() {
     assert!(is_good && !said.contains("Problem with External"), "{said}");
     let (first_s, told) = newest().unwrap_or_else(|| panic!("no log: {said}"));
     assert_eq!(told, (3_000, 6_000), "{said}");
-    put(account, "mrtg-real", "message_received", &[600.0], AGO).await;
+    put(account, "mrtg-real", "message_received", &[600.0], SystemTime::now() - AGO).await;
     // MRTG divides by the seconds between two runs.
     wait_for("another second", Duration::from_secs(5), || {
         (SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() > first_s.unsigned_abs() + 1).then_some(())

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use replyfleet_tests::{
@@ -176,13 +176,14 @@ async fn the_fleet_is_shown_by_what_its_workers_published() {
     let world = Installation::new();
     world.change("url = \"spool:", |line| format!("{line}\naws = {}", aws(&account.endpoint())));
     let times: Vec<f64> = (1..=100).map(|number| f64::from(number) * 10.0).collect();
+    let now = SystemTime::now();
     for minute in 1..=4 {
-        let ago = Duration::from_secs(60 * minute);
-        put(account, "status-fleet", "processing_time", &times, ago).await;
-        put(account, "status-fleet", "busy_fraction", &[0.5, 0.25, 0.75], ago).await;
-        put(account, "status-fleet", "oldest_age", &[3.0], ago).await;
-        put(account, "status-fleet", "queue_depth", &[17.0], ago).await;
-        put(account, "status-fleet", "response_sent", &[90.0], ago).await;
+        let at = now - Duration::from_secs(60 * minute);
+        put(account, "status-fleet", "processing_time", &times, at).await;
+        put(account, "status-fleet", "busy_fraction", &[0.5, 0.25, 0.75], at).await;
+        put(account, "status-fleet", "oldest_age", &[3.0], at).await;
+        put(account, "status-fleet", "queue_depth", &[17.0], at).await;
+        put(account, "status-fleet", "response_sent", &[90.0], at).await;
     }
     let (status, text) = world.run(&["status", "--fleet", "--group", "status-fleet"]);
     for wanted in

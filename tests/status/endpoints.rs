@@ -1,6 +1,6 @@
 //! What a real worker serves, and to whom.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 
 use replyfleet_tests::{
     faults::{Fault, Rule},
@@ -73,8 +73,9 @@ fn a_worker_that_waits_to_start_says_for_what() {
 
 #[test]
 fn a_worker_without_a_way_out_is_not_ready_until_there_is_one() {
-    let port = free_port();
-    let installation = with_relay(port);
+    let relay = Sink::start();
+    let away = relay.faults().add(Rule::new("CONNECT", Fault::CutBefore));
+    let installation = with_relay(relay.address().port());
     let mut worker = Worker::start(&installation);
     worker.wait_until_ready_says(200, "ok");
     for number in 0..6 {
@@ -85,7 +86,7 @@ fn a_worker_without_a_way_out_is_not_ready_until_there_is_one() {
     assert_eq!((view["state"].as_str(), view["breakers"][0]["name"].as_str()), (Some("blocked"), Some("send.SES")), "{view}");
     assert!(page.contains("<title>Cannot answer") && page.contains("<strong>send.SES is away</strong>"), "{page}");
     assert_eq!(worker.get("/healthz").status, 200, "its loop moves");
-    let relay = Sink::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    relay.faults().remove(away);
     worker.wait_until_ready_says(200, "ok");
     wait_for("all replies", PATIENCE, || (relay.arrivals().len() == 6).then_some(()));
     assert_eq!(worker.view()["breakers"].as_array().map(Vec::len), Some(0));

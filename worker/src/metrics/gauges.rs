@@ -1,5 +1,5 @@
 //! What is so now, beside what was counted ([`super::figures`]): who this worker is, how full the queue is, how old its oldest
-//! message and the catalogue are. Kept by [`super::sampler`]; what cannot be found out is `None`, and nothing fails.
+//! message and the catalogue are. Kept by the sampler; what cannot be found out is `None`, and nothing fails.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! The last warnings and errors of our own log, for the status page: a layer beside the one that writes them.
 //!
-//! Of a line its time, level and message are kept, and the fields that say what was wrong ([`TOLD`]).
+//! Of a line its time, level and message are kept, and the fields that say what was wrong (`TOLD`).
 //! By the house's rule a line of the log tells of no requester; what other crates say is not ours and is not kept.
 //! Lines that are the same are one, with a count: a storm does not wash away what was before it. Nothing here fails.
 

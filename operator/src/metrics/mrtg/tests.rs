@@ -238,7 +238,7 @@ async fn a_tally_of_another_target_or_from_the_future_is_not_used() {
     for (from, to, wanted) in [
         ("\"target\":\"target\"", "\"target\":\"other\"", "another target's"),
         ("\"version\":1", "\"version\":2", "another version"),
-        (&*format!("\"next_s\":{}", START_S + 600), &*format!("\"next_s\":{}", START_S + 1_200), "from the future"),
+        (&*format!("\"next_s\":{}", START_S + 600), &*format!("\"next_s\":{}", START_S + 1_800), "from the future"),
         (&*format!("\"next_s\":{}", START_S + 600), &*format!("\"next_s\":{}", START_S + 601), "not those of periods"),
     ] {
         assert!(saved.contains(from), "{saved}");
