@@ -37,7 +37,7 @@ use stage::{Setup, Stage};
 const USAGE: &str = "usage: replyfleet-bench-growth queued|slots spool|sqs COUNT... | workers sqlite|mariadb|postgres COUNT... | draw FILE";
 const RCPT_TO: &str = "ses@example.com";
 /// What a run drains at most, but where the listing of the spool takes so long that it is rarely read.
-const DRAINED_MAX: usize = 30_000;
+const DRAINED_MAX: usize = 10_000;
 const LONG_QUEUE: usize = 1_000_000;
 const LONG_DRAINED: usize = 100_000;
 /// Mails that come one by one where one at a time is queued.
@@ -47,7 +47,7 @@ const MESSAGES_A_SLOT: usize = 500;
 const MESSAGES_MIN: usize = 1_000;
 const MESSAGES: usize = 8_000;
 /// How long one run may take.
-const RUN_LIMIT: Duration = Duration::from_secs(145);
+const RUN_LIMIT: Duration = Duration::from_secs(600);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -35,6 +35,8 @@ pub(crate) const FILE_BYTES: usize = 13 << 20;
 pub(crate) const SLOTS: usize = 32;
 /// What the log says of each message that ended.
 const ENDED: &str = "\"message ended\"";
+/// Why it gives back what it received when it was to stop.
+const GIVEN_BACK: &str = "\"why\":\"stopping\"";
 /// How long a worker may take to start and to stop.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -271,7 +273,8 @@ impl Worker {
         Ok(cost)
     }
 
-    /// Asks it to stop, and waits for its end. Fails unless all messages that ended had this outcome.
+    /// Asks it to stop, and waits for its end. Fails unless all messages that ended had this outcome; those that it gave back when
+    /// it stopped do not count.
     pub(crate) fn finish(mut self, outcome: &str) -> anyhow::Result<Cost> {
         let peak_mb = self.peak_mb()?;
         kill(Pid::from_raw(self.process.id().try_into()?), Signal::SIGTERM)?;
@@ -284,7 +287,7 @@ impl Worker {
         let cpu_ms = usage_ms(UsageWho::RUSAGE_CHILDREN)? - self.cpu_before;
         let log = fs::read_to_string(&self.log)?;
         let wanted = format!("\"outcome\":\"{outcome}\"");
-        let ended = log.lines().filter(|line| line.contains(ENDED));
+        let ended = log.lines().filter(|line| line.contains(ENDED) && !line.contains(GIVEN_BACK));
         let (good, bad): (Vec<&str>, Vec<&str>) = ended.partition(|line| line.contains(&wanted));
         ensure!(bad.is_empty(), "{} messages were not {outcome}, as: {}", bad.len(), bad[0]);
         let handling_ms = good.iter().filter_map(|line| number(line, "handling_time_ms")).collect();
