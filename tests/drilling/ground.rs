@@ -356,9 +356,10 @@ enqueue unix - n n - 20 pipe
         }
     }
 
-    /// How many claim-checked mails lie in the store.
-    pub(crate) fn claim_checks(&self) -> usize {
-        files_below(&self.path("store/claim-check")).len()
+    /// The request keys of the claim-checked mails that lie in the store.
+    pub(crate) fn claim_checks(&self) -> Vec<String> {
+        let files = files_below(&self.path("store/claim-check"));
+        files.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
     }
 
     /// Whether it is the spool's.

@@ -45,6 +45,8 @@ const RATE: u64 = 40;
 const SPAN_MIN: Duration = Duration::from_secs(20);
 /// How often the drill looks whether the queue has drained.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A mail that is in the store so long after the last message has gone stays there, until a worker removes what is old.
+const ORPHAN_AFTER: Duration = Duration::from_secs(15);
 
 /// Sends mail through a fleet that is hit by faults, and judges what came of it.
 #[derive(Clone, Debug, Parser)]
@@ -176,10 +178,16 @@ fn run(arguments: &Arguments, seed: u64, span: Duration, schedule: Schedule) -> 
 
 /// Waits until nothing is under way any more; returns whether it came to that.
 fn drain(ground: &Ground, far: &Far, limit: Duration, start: Instant) -> bool {
-    let (deadline, mut last) = (Instant::now() + limit, Instant::now());
+    let (deadline, mut last, mut empty_since) = (Instant::now() + limit, Instant::now(), None);
     loop {
-        let left = (ground.mails_in_postfix(), ground.messages(far), ground.claim_checks());
+        let left = (ground.mails_in_postfix(), ground.messages(far), ground.claim_checks().len());
         if left == (0, 0, 0) {
+            return true;
+        }
+        // A worker that is killed between a message's end and its mail's leaves the mail: the judge counts them.
+        let is_empty = (left.0, left.1) == (0, 0);
+        empty_since = if is_empty { empty_since.or(Some(Instant::now())) } else { None };
+        if empty_since.is_some_and(|since: Instant| since.elapsed() > ORPHAN_AFTER) {
             return true;
         }
         if Instant::now() > deadline {

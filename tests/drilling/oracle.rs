@@ -101,13 +101,18 @@ pub(crate) fn judge(ground: &Ground, far: &Far, injected: &Injected, is_strict: 
         charged: ledger.charges,
         left_in_postfix: ground.mails_in_postfix(),
         left_in_queue: ground.messages(far),
-        claim_checks: ground.claim_checks(),
+        claim_checks: ground.claim_checks().len(),
         bounced: bounced(ground, far),
         is_strict,
         ..Findings::default()
     };
     parked.iter().for_each(|(_, reason)| *findings.parked.entry(reason.clone()).or_default() += 1);
     let parked: HashSet<&str> = parked.iter().map(|(key, _)| key.as_str()).collect();
+    for key in ground.claim_checks() {
+        if !ledger.verdicts.contains_key(&key) || parked.contains(key.as_str()) {
+            findings.faults.push(format!("a mail is left in the store whose request {key} has not ended"));
+        }
+    }
     let senders = by_sender(&injected.accepted);
     let ignored = ignored(&ground.workers_logs());
     let unknown: HashSet<&str> = injected.unknown.iter().map(|mail| mail.from.as_str()).collect();
