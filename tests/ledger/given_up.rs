@@ -53,5 +53,6 @@ async fn a_call_that_is_given_up_at_any_point_takes_nothing_with_it(bed: &Bed) {
             assert_eq!(known, Some(admitted.expect("admitted")));
         }
     }
-    assert!(given_up >= ROUNDS / POLLS_MAX * 2, "{given_up} calls were given up");
+    // Those that were polled once, at least: how many polls a call takes is the machine's affair.
+    assert!(given_up >= ROUNDS / POLLS_MAX, "{given_up} calls were given up");
 }
