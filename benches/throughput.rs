@@ -31,11 +31,13 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bare::Signing;
 use load::{Peers, Run, Source, fill_spool, median, play};
 use requests::Kind;
-use stage::Stage;
+use stage::{Setup, Stage};
 
 const ROUNDS: usize = 3;
 /// Messages of one run: several seconds of work.
 const MESSAGES: usize = 8_000;
+/// `worker.slots` as it is by default.
+const SLOTS: usize = 200;
 /// How long one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
 /// How often each floor is done in a round.
@@ -155,7 +157,8 @@ fn run(stage: &Stage, peers: &Peers, worker: &Path, case: &Case, source: Source)
             }
         }
     }
-    play(stage, worker, (&peers.setup(source), 1), (MESSAGES, case.outcome), RUN_LIMIT)
+    let setup = Setup { slots: SLOTS, ..peers.setup(source) };
+    play(stage, worker, (&setup, 1), (MESSAGES, case.outcome), RUN_LIMIT)
 }
 
 /// A request to SES with a text reply, as bytes on the wire, without a signature that nobody checks.

@@ -291,7 +291,7 @@ pub struct WorkerSettings {
 }
 
 fn default_slots() -> Count<1, 1_000> {
-    Count::new(32)
+    Count::new(200)
 }
 fn default_stop_timeout() -> Seconds<1, 3_600> {
     Seconds::new(60)

@@ -2,6 +2,7 @@
 //! function, and each failure says what follows from it ([`Stop`]). The last ones, which each reply goes by itself, are in
 //! [`reply`].
 
+mod large;
 mod reply;
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use replyfleet::{
     settings::Trust,
     store::{Fetched, Store, StoreError},
 };
+use tokio::sync::SemaphorePermit;
 
 use crate::{
     address::Address,
@@ -33,6 +35,8 @@ use crate::{
     send::Senders,
     switches::keeper::SwitchKeeper,
 };
+
+pub(crate) use large::LargeMails;
 
 /// Receives after which an object that is missing or cut is believed to stay so.
 const FETCH_RECEIVES_MAX: u32 = 5;
@@ -55,6 +59,7 @@ pub(crate) struct Responder {
     pub(crate) switches: Arc<SwitchKeeper>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) mail_bytes_max: usize,
+    pub(crate) large_mails: LargeMails,
     pub(crate) age_max: Duration,
     pub(crate) receives_max: u32,
 }
@@ -195,7 +200,7 @@ impl Responder {
         if receive_count > self.receives_max {
             return Err(Stop::Park(Park::ReceivedTooOften));
         }
-        let mail = self.fetch(envelope, receive_count).await?;
+        let (mail, room) = self.fetch(envelope, receive_count).await?;
         let request = match request::read(&mail, self.mail_bytes_max) {
             Ok(request) => request,
             // A verdict stands: what can no longer be read, since a limit was lowered, is given up with a record.
@@ -213,7 +218,7 @@ impl Responder {
             (Some(known), _) => known,
             (None, None) => unreachable!("what is not known is judged"),
         };
-        drop(mail); // replies may take long, and need nothing of it
+        drop((mail, room)); // replies may take long, and need nothing of it
         account.replies = states(&progress);
         account.granted = progress.granted.word().into();
         self.reply_all(&case, &progress, hold, receive_count == 1, account).await
@@ -254,16 +259,17 @@ impl Responder {
         }
     }
 
-    /// The mail's bytes, from the envelope or by its claim check.
-    async fn fetch(&self, envelope: &Envelope, receive_count: u32) -> Result<Bytes, Stop> {
+    /// The mail's bytes, from the envelope, or by its claim check and then with the memory that it may take.
+    async fn fetch(&self, envelope: &Envelope, receive_count: u32) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Stop> {
         let claim = match &envelope.mail {
-            Mail::Inline(mail) => return Ok(mail.clone()),
+            Mail::Inline(mail) => return Ok((mail.clone(), None)),
             Mail::Stored(claim) => claim,
         };
         if let Some(wait) = self.breakers.wait(Part::Store) {
             return Err(Stop::Retry(wait));
         }
         let gone_for_good = |park| if receive_count < FETCH_RECEIVES_MAX { Stop::Retry(Wait::Store) } else { Stop::Park(park) };
+        let room = self.large_mails.room_for(claim.bytes).await;
         let mail = match self.store.get(&claim.object, None).await {
             Ok(Fetched::Changed(mail, _)) => {
                 self.breakers.succeeded(Part::Store);
@@ -278,7 +284,7 @@ impl Responder {
             }
         };
         match claim.verify(&mail) {
-            Ok(()) => Ok(mail),
+            Ok(()) => Ok((mail, room)),
             Err(ClaimMismatch::Length { .. }) => Err(gone_for_good(Park::MailDiffers)),
             Err(ClaimMismatch::Digest) => Err(Stop::Park(Park::MailDiffers)),
         }

@@ -33,7 +33,7 @@ use crate::{
     metrics::{Metrics, Publisher, sampler::Sampler},
     pace::{Lane, Pace, keeper::PaceKeeper},
     pulse::Pulse,
-    respond::Responder,
+    respond::{LargeMails, Responder},
     retention,
     send::{self, Senders},
     status::Watched,
@@ -165,6 +165,7 @@ impl Worker {
             switches: Arc::clone(&switches),
             metrics: Arc::clone(&metrics),
             mail_bytes_max: settings.screen.mail_bytes_max.get(),
+            large_mails: LargeMails::default(),
             age_max: settings.screen.age_max_s.duration(),
             receives_max: u32::try_from(settings.worker.receives_max.get()).unwrap_or(u32::MAX),
         });
