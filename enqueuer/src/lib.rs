@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod handover;
 pub mod intake;
 pub mod lmtp;

@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io::Read, os::unix::process::parent_id, path::PathBuf, process::ExitCode, time::Instant};
+use std::{io::Read, os::unix::process::parent_id, process::ExitCode, time::Instant};
 
 use bytes::Bytes;
 use clap::Parser;
@@ -19,63 +19,14 @@ use replyfleet::{
     telemetry::chain,
 };
 use replyfleet_enqueuer::{
-    Destination, Handover, enqueue_patiently, facts,
+    Destination, Handover,
+    arguments::{MailArguments, ServiceArguments},
+    enqueue_patiently, facts,
     handover::{defer, delivered, promise_to_defer, watch_deadline},
     host_name, is_short,
     lmtp::client,
     service,
 };
-
-/// Takes one mail from Postfix and puts it on the queue.
-///
-/// Exits with 0 when the queue has the mail, else with 75, on which Postfix keeps it. Run by pipe(8) in master.cf:
-///
-///   argv=/usr/bin/replyfleet-enqueue --sender=${sender} --original-recipient=${original_recipient}
-///     --client-address=${client_address} --client-hostname=${client_hostname} --client-helo=${client_helo}
-///     --client-protocol=${client_protocol} --queue-id=${queue_id}
-///
-/// With --lmtp, and with --config alone beside it, it is a service that takes mail from Postfix's lmtp(8) at the sockets
-/// that enqueuer.lmtp names, or that systemd gives it.
-#[derive(Parser)]
-#[command(name = "replyfleet-enqueue", version, verbatim_doc_comment)]
-struct Arguments {
-    /// The file of settings.
-    #[arg(long, default_value = replyfleet::settings::DEFAULT_PATH)]
-    config: PathBuf,
-    /// MAIL FROM; empty for the null sender.
-    #[arg(long)]
-    sender: String,
-    /// RCPT TO before aliasing.
-    #[arg(long)]
-    original_recipient: String,
-    /// The client's IP address.
-    #[arg(long, default_value = "")]
-    client_address: String,
-    /// The client's verified host name.
-    #[arg(long, default_value = "")]
-    client_hostname: String,
-    /// The client's HELO or EHLO argument.
-    #[arg(long, default_value = "")]
-    client_helo: String,
-    /// SMTP or ESMTP.
-    #[arg(long, default_value = "")]
-    client_protocol: String,
-    /// Postfix's queue id.
-    #[arg(long)]
-    queue_id: String,
-}
-
-/// The service's arguments.
-#[derive(Parser)]
-#[command(name = "replyfleet-enqueue", version)]
-struct ServiceArguments {
-    /// Take mail by LMTP until SIGTERM.
-    #[arg(long)]
-    lmtp: bool,
-    /// The file of settings.
-    #[arg(long, default_value = replyfleet::settings::DEFAULT_PATH)]
-    config: PathBuf,
-}
 
 fn main() -> ExitCode {
     if is_service() {
@@ -113,7 +64,7 @@ fn pipe() -> ! {
     }
 }
 
-async fn hand_over(arguments: Arguments, settings: &Settings, mail: Bytes, start: Instant) -> Result<(), String> {
+async fn hand_over(arguments: MailArguments, settings: &Settings, mail: Bytes, start: Instant) -> Result<(), String> {
     let handover = Handover {
         sender: arguments.sender,
         original_recipient: arguments.original_recipient,
@@ -164,7 +115,7 @@ fn help_for_people() {
     let mut arguments = std::env::args_os().skip(1);
     let asks = matches!(arguments.next().as_deref().and_then(|first| first.to_str()), Some("--help" | "-h" | "--version" | "-V"));
     if asks && arguments.next().is_none() && !is_under_postfix() {
-        Arguments::parse();
+        MailArguments::parse();
     }
 }
 
@@ -174,10 +125,10 @@ fn is_under_postfix() -> bool {
 }
 
 /// Reads the arguments; bytes that are not UTF-8 become U+FFFD: such an address cannot be answered, but its mail is kept.
-fn arguments() -> Arguments {
+fn arguments() -> MailArguments {
     let lossy = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
     // clap's own text would quote the arguments.
-    Arguments::try_parse_from(lossy).unwrap_or_else(|error| defer(&format!("bad arguments in master.cf: {:?}", error.kind())))
+    MailArguments::try_parse_from(lossy).unwrap_or_else(|error| defer(&format!("bad arguments in master.cf: {:?}", error.kind())))
 }
 
 /// Reads the mail to its end. If `feeder`, the process that writes it, dies half way, the end looks the same from here:

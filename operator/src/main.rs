@@ -73,7 +73,7 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Writes this program's manual pages into a folder.
+    /// Writes the manual pages of this program and of the two services into a folder.
     Manual {
         /// The folder, which exists.
         dir: PathBuf,

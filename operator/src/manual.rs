@@ -1,9 +1,10 @@
-//! Completions and manual pages, made from the same definitions as `--help`.
+//! Completions and manual pages, made from the same definitions as `--help`. What cannot be written is named, and ends the command.
 
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::CommandFactory;
+use clap_mangen::Man;
 
 use crate::Arguments;
 
@@ -13,9 +14,17 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes `replyfleet.1` and a page for each sub-command into `dir`.
+/// Writes into `dir`: `replyfleet.1` and a page for each sub-command; for the two services, which people do not type,
+/// `replyfleet-enqueue.8` and `replyfleet-worker.8`.
 pub(crate) fn pages(dir: &Path) -> anyhow::Result<ExitCode> {
-    clap_mangen::generate_to(Arguments::command(), dir).with_context(|| format!("cannot write manual pages into {}", dir.display()))?;
+    let write = || -> std::io::Result<()> {
+        clap_mangen::generate_to(Arguments::command(), dir)?;
+        for service in [replyfleet_enqueuer::arguments::documented(), replyfleet_worker::arguments::Arguments::command()] {
+            Man::new(service).section("8").generate_to(dir)?;
+        }
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write manual pages into {}", dir.display()))?;
     println!("manual pages written into {}", dir.display());
     Ok(ExitCode::SUCCESS)
 }

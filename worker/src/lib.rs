@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod crypto;
 
 mod alone;
