@@ -1,0 +1,101 @@
+//! This machine's own tree with an empty layer over it: what is installed there is in no other place, and goes with the test.
+//!
+//! A process in a mount namespace of its own holds the layers, and waits for the end of its standard input: however the test
+//! ends, they go. `/run` and `/tmp` are empty, and systemd does not run. Needs root, `unshare`, `nsenter` and overlayfs;
+//! without them the test is skipped.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use replyfleet_tests::skipped;
+
+/// The layers are in memory: the root of a container is often one that no layer can be put on.
+const LAYERS: &str = r#"
+mount -t tmpfs -o mode=755 tree "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" tree "$1/root"
+mount --rbind /proc "$1/root/proc"
+mount --rbind /dev "$1/root/dev"
+mount -t tmpfs -o mode=755 run "$1/root/run"
+mount -t tmpfs -o mode=1777 tmp "$1/root/tmp"
+echo ready
+read -r _ || true
+"#;
+
+/// A tree that may be changed at will.
+pub(crate) struct Tree {
+    holder: Child,
+    root: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Tree {
+    /// A new one; `None`, said, where there can be none.
+    pub(crate) fn new() -> Option<Self> {
+        if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+            skipped("packages are installed by root only");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-euc", LAYERS, "sh"]).arg(dir.path());
+        let holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let Ok(mut holder) = holder else {
+            skipped("unshare(1) is missing");
+            return None;
+        };
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line != "ready\n" {
+            holder.wait().unwrap();
+            skipped("no layer can be put over this machine's tree: no overlayfs, or no right to mount");
+            return None;
+        }
+        Some(Self { holder, root: dir.path().join("root"), _dir: dir })
+    }
+
+    /// Where a path of the tree is to be found from outside.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        let root = Path::new("/proc").join(self.holder.id().to_string()).join("root");
+        root.join(self.root.strip_prefix("/").unwrap()).join(path.trim_start_matches('/'))
+    }
+
+    /// Writes a file that may be run.
+    pub(crate) fn write_program(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// What a shell script ends with in the tree, and says.
+    pub(crate) fn run(&self, script: &str) -> Output {
+        let mut command = Command::new("nsenter");
+        command.arg("--mount").arg("--target").arg(self.holder.id().to_string());
+        command.arg("chroot").arg(&self.root).args(["/bin/sh", "-euc", script]);
+        command
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LC_ALL", "C.UTF-8")
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// What a shell script says, both streams; it must end well.
+    #[track_caller]
+    pub(crate) fn say(&self, script: &str) -> String {
+        let output = self.run(script);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{script}\n{}: {said}", output.status);
+        said
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait(); // an error means that it has gone
+    }
+}
