@@ -31,21 +31,65 @@ fn make() -> Option<tempfile::TempDir> {
     Some(dir)
 }
 
+/// The same packages with small programs that say of which version they are: where installing is tried, and not what is installed.
+static SMALL: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new("sh").args(["-euc", MAKE_SMALL, "sh"]).arg(MADE.path()).arg(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    dir
+});
+
+const MAKE_SMALL: &str = r#"
+cd "$2"
+mkdir first next
+for deb in "$1"/*.deb; do
+    dpkg-deb --raw-extract "$deb" unpacked
+    for program in unpacked/usr/bin/*; do
+        printf '#!/bin/sh\necho first\n' >"$program"
+    done
+    dpkg-deb -Znone --build unpacked "first/${deb##*/}"
+    sed -i -E 's/^Version: .*/Version: 0.9999/; s/replyfleet \(= [^)]*\)/replyfleet (= 0.9999)/' unpacked/DEBIAN/control
+    for program in unpacked/usr/bin/*; do
+        printf '#!/bin/sh\necho next\n' >"$program"
+    done
+    dpkg-deb -Znone --build unpacked "next/${deb##*/}"
+    rm -r unpacked
+done
+"#;
+
 fn is_there(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
+/// What a tree gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Programs {
+    /// The programs that were built.
+    Real,
+    /// Small ones in their place; the next version is in `/tmp/next`.
+    Small,
+}
+
 /// A tree with the packages in `/tmp/debs`; `None`, said, where there can be none.
-pub(crate) fn tree_with_packages() -> Option<Tree> {
+pub(crate) fn tree_with_packages(programs: Programs) -> Option<Tree> {
     if !is_there("dpkg-shlibdeps") {
         skipped("dpkg-dev is missing");
         return None;
     }
     let tree = Tree::new()?;
-    fs::create_dir(tree.path("/tmp/debs")).unwrap();
-    for deb in fs::read_dir(MADE.path()).unwrap() {
-        let deb = deb.unwrap();
-        fs::copy(deb.path(), tree.path("/tmp/debs").join(deb.file_name())).unwrap();
+    let copy = |from: &Path, to: &str| {
+        fs::create_dir(tree.path(to)).unwrap();
+        for deb in fs::read_dir(from).unwrap() {
+            let deb = deb.unwrap();
+            fs::copy(deb.path(), tree.path(to).join(deb.file_name())).unwrap();
+        }
+    };
+    match programs {
+        Programs::Real => copy(MADE.path(), "/tmp/debs"),
+        Programs::Small => {
+            copy(&SMALL.path().join("first"), "/tmp/debs");
+            copy(&SMALL.path().join("next"), "/tmp/next");
+        }
     }
     Some(tree)
 }
@@ -89,7 +133,7 @@ fn packages_of_one_version_go_together() {
 
 #[test]
 fn packages_come_twice_are_upgraded_and_go() {
-    let Some(tree) = tree_with_packages() else { return };
+    let Some(tree) = tree_with_packages(Programs::Small) else { return };
     // Stands for systemd where a script asks for it, and writes down what it is asked.
     for program in ["systemctl", "deb-systemd-invoke"] {
         tree.write_program(&format!("/usr/local/sbin/{program}"), "#!/bin/sh\necho \"${0##*/} $*\" >>/tmp/calls\n");
@@ -125,10 +169,9 @@ fn packages_come_twice_are_upgraded_and_go() {
     let edited = settings + "\n# by hand\n";
     fs::write(tree.path("/etc/replyfleet/replyfleet.toml"), &edited).unwrap();
     fs::create_dir_all(tree.path("/run/systemd/system")).unwrap();
-    tree.say(NEXT_VERSION);
     tree.say("dpkg --no-triggers --install /tmp/next/*.deb");
     assert!(tree.say("dpkg-query --show replyfleet-worker").contains("0.9999"));
-    assert_eq!(tree.say("replyfleet-worker").trim(), "of the next version");
+    assert_eq!(tree.say("replyfleet-worker").trim(), "next");
     assert!(calls().contains("try-restart replyfleet-worker.service"));
     let kept = || {
         assert_eq!(read(&tree, "/etc/replyfleet/replyfleet.toml"), edited);
@@ -161,20 +204,6 @@ fn packages_come_twice_are_upgraded_and_go() {
     assert!(lost.is_empty(), "not ours, and gone: {lost:#?}");
     assert!(tree.say("id replyfleet").contains("replyfleet"), "the user stays, so that no other gets its number");
 }
-
-/// The packages with a higher version, and programs that say so.
-const NEXT_VERSION: &str = r#"
-mkdir /tmp/next
-for deb in /tmp/debs/*.deb; do
-    rm -rf /tmp/unpacked
-    dpkg-deb --raw-extract "$deb" /tmp/unpacked
-    sed -i -E 's/^Version: .*/Version: 0.9999/; s/replyfleet \(= [^)]*\)/replyfleet (= 0.9999)/' /tmp/unpacked/DEBIAN/control
-    for program in /tmp/unpacked/usr/bin/*; do
-        printf '#!/bin/sh\necho of the next version\n' >"$program"
-    done
-    dpkg-deb -Znone --build /tmp/unpacked "/tmp/next/${deb##*/}"
-done
-"#;
 
 #[track_caller]
 fn read(tree: &Tree, path: &str) -> String {
@@ -211,7 +240,7 @@ fn permissions_are_right(tree: &Tree) {
 
 #[test]
 fn a_purge_keeps_unanswered_mail_and_what_is_somebodys_own_and_says_so() {
-    let Some(tree) = tree_with_packages() else { return };
+    let Some(tree) = tree_with_packages(Programs::Small) else { return };
     tree.say(INSTALL);
     tree.say("touch /var/spool/replyfleet/cur/mail /var/lib/replyfleet/ledger.db /etc/replyfleet/signing.pem");
     let said = tree.say(PURGE);
@@ -235,7 +264,7 @@ fn a_purge_keeps_unanswered_mail_and_what_is_somebodys_own_and_says_so() {
 
 #[test]
 fn a_fresh_machine_says_what_is_to_be_edited_and_helps() {
-    let Some(tree) = tree_with_packages() else { return };
+    let Some(tree) = tree_with_packages(Programs::Real) else { return };
     tree.say(INSTALL);
     let check = tree.run("exec setpriv --reuid replyfleet --regid replyfleet --clear-groups replyfleet check");
     let said = String::from_utf8(check.stdout).unwrap();

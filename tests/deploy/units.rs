@@ -12,7 +12,7 @@ use std::{
 use replyfleet::settings::Settings;
 use replyfleet_tests::{installation::Installation, program, repository, skipped, wait_for};
 
-use crate::packages::tree_with_packages;
+use crate::packages::{Programs, tree_with_packages};
 
 /// How long anything may take that should be quick.
 const SOON: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ fn seconds(unit: &str, key: &str) -> u64 {
 
 #[test]
 fn systemd_understands_every_unit_and_finds_each_service_closed() {
-    let Some(tree) = tree_with_packages() else { return };
+    let Some(tree) = tree_with_packages(Programs::Small) else { return };
     if !tree.run("command -v systemd-analyze").status.success() {
         skipped("systemd is missing");
         return;
