@@ -299,5 +299,30 @@ fn a_fresh_machine_says_what_is_to_be_edited_and_helps() {
     }
 }
 
+#[test]
+fn postfix_understands_the_examples() {
+    if !Command::new("postconf").arg("-d").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        skipped("postfix is missing");
+        return;
+    }
+    for (example, transport) in [("lmtp.cf", "lmtp/unix"), ("pipe.cf", "replyfleet/unix"), ("replies.cf", "127.0.0.1:2525/inet")] {
+        let text = fs::read_to_string(repository().join("ami/package/examples").join(example)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // What belongs into master.cf stands indented in the comment, or is all there is.
+        let in_comment: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#       ")).collect();
+        let (master, main) = if in_comment.is_empty() { (text.clone(), "") } else { (in_comment.join("\n"), text.as_str()) };
+        fs::write(dir.path().join("master.cf"), master + "\n").unwrap();
+        fs::write(dir.path().join("main.cf"), format!("compatibility_level = 3.6\n{main}")).unwrap();
+        let postconf = |flag: &str| {
+            let output = Command::new("postconf").arg("-c").arg(dir.path()).arg(flag).output().unwrap();
+            // Names that Postfix does not know, and values that no transport uses, are warnings.
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{example}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(postconf("-Mf").split_whitespace().collect::<Vec<_>>().join("/").starts_with(transport), "{}", postconf("-Mf"));
+        assert!(main.is_empty() || postconf("-n").contains("enable_long_queue_ids = yes"));
+    }
+}
+
 /// What a machine lacks that has the packages and nothing else.
 const FRESH_WRONG: [&str; 2] = ["catalogue", "database"];
