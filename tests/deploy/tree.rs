@@ -5,6 +5,7 @@
 //! without them the test is skipped.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -60,8 +61,30 @@ impl Tree {
 
     /// Where a path of the tree is to be found from outside.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
-        let root = Path::new("/proc").join(self.holder.id().to_string()).join("root");
-        root.join(self.root.strip_prefix("/").unwrap()).join(path.trim_start_matches('/'))
+        self.seen_by_holder(&self.root).join(path.trim_start_matches('/'))
+    }
+
+    fn seen_by_holder(&self, path: &Path) -> PathBuf {
+        Path::new("/proc").join(self.holder.id().to_string()).join("root").join(path.strip_prefix("/").unwrap())
+    }
+
+    /// What the tree has that the machine has not, or not so, or no more, as lines: a letter for its kind (find(1), `%y`; `c` is
+    /// what is gone), and the path.
+    pub(crate) fn changes(&self) -> BTreeSet<String> {
+        let mut changes = BTreeSet::new();
+        for (folder, place) in [(self.root.with_file_name("upper"), ""), (self.root.join("run"), "run/")] {
+            let output = Command::new("find").arg(self.seen_by_holder(&folder)).args(["-mindepth", "1", "-printf", "%y %P\\n"]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            for line in String::from_utf8(output.stdout).unwrap().lines() {
+                let (kind, path) = line.split_once(' ').unwrap();
+                // A folder in which something has changed is in the upper layer, too.
+                let is_machines = kind == "d" && place.is_empty() && Path::new("/").join(path).is_dir();
+                if !is_machines {
+                    changes.insert(format!("{kind} /{place}{path}"));
+                }
+            }
+        }
+        changes
     }
 
     /// Writes a file that may be run.
