@@ -10,6 +10,7 @@ mod authentication;
 mod dns;
 mod enqueuer;
 mod metrics;
+mod postfix;
 mod provider;
 mod send;
 mod signing;
@@ -26,6 +27,7 @@ pub use authentication::{AuthenticationMode, AuthenticationSettings, Trust};
 pub use dns::{DmarcPolicy, DnsSettings, MtaStsMode};
 pub use enqueuer::{EnqueuerSettings, LmtpAddress};
 pub use metrics::{MetricsSettings, Namespace, Period};
+pub use postfix::PostfixSettings;
 pub use provider::{ProviderSettings, Rate, RateSettings};
 pub use send::{RouteSettings, RouteTls, SendMethodName, SendSettings, SenderSettings, SesSettings, SmtpSettings, SmtpTls};
 pub use signing::{Day, KeyMaterial, KeySource, SigningKeySettings, SigningSettings};
@@ -145,6 +147,9 @@ pub struct Settings {
     /// What `replyfleet dns` prints and checks.
     #[serde(default)]
     pub dns: DnsSettings,
+    /// What `replyfleet postfix-maps` writes besides the catalogue's addresses.
+    #[serde(default)]
+    pub postfix: PostfixSettings,
     /// What happens when the machine's Auto Scaling group ends it.
     #[serde(default)]
     pub termination: TerminationSettings,

@@ -13,6 +13,7 @@ mod ledger;
 mod lists;
 mod manual;
 mod metrics;
+mod postfix_maps;
 mod queue;
 mod simulate;
 mod status;
@@ -64,6 +65,8 @@ enum Command {
     Forget(lists::ForgetArguments),
     /// Shows how full the queue is, and what is parked for which reason.
     Queue(queue::QueueArguments),
+    /// Writes the maps of Postfix: which domains and addresses are ours, from the catalogue and the settings.
+    PostfixMaps(postfix_maps::PostfixMapsArguments),
     /// Hands the fleet's figures from CloudWatch to other programs.
     Metrics(metrics::MetricsArguments),
     /// Simulates a surge under the deployed scaling policy, and shows what becomes of mail, waits and machines.
@@ -107,6 +110,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Suppress(list) => lists::run(ListKind::Suppress, &list, &Settings::load(&config)?).await,
         Command::Forget(forget) => lists::forget(&forget, &Settings::load(&config)?).await,
         Command::Queue(queue) => queue::run(&queue, &Settings::load(&config)?).await,
+        Command::PostfixMaps(maps) => postfix_maps::run(&maps, &Settings::load(&config)?).await,
         Command::Metrics(metrics) => metrics::run(&metrics, &config).await,
         Command::Simulate(simulate) => simulate::run(&simulate),
         Command::Completions { shell } => manual::completions(shell),

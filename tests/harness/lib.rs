@@ -16,6 +16,7 @@ pub mod faults;
 mod http;
 pub mod installation;
 pub mod metadata;
+pub mod milter;
 pub mod ministack;
 pub mod proxy;
 pub mod ses;

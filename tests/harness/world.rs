@@ -9,12 +9,15 @@
 //! Needs root and the daemons; without them [`World::start`] skips the test.
 //!
 //! Parts: [`process`] starts programs in the world; `postfix` writes Postfix's configuration; `fleet` the settings, the
-//! catalogue, the worker and what lies in queue and store; `mail` sends requests and reads replies.
+//! catalogue, the worker and what lies in queue and store; `mail` sends requests and reads replies; `talk` says SMTP word for
+//! word; `host` has the Postfix of `ami/files` in the place of the one that `postfix` makes up.
 
 mod fleet;
+mod host;
 mod mail;
 mod postfix;
 pub mod process;
+mod talk;
 
 use std::{
     fs,
@@ -25,9 +28,11 @@ use std::{
 };
 
 pub use fleet::{ATTACHMENTS, TWO_REPLIES, attachments};
+pub use host::SENDER_INSTANCE;
 pub use mail::{CLIENT, Mail, Reply, SENDER, date};
-pub use postfix::SERVICES;
+pub use postfix::{MX, SERVICES};
 pub use process::Process;
+pub use talk::Talk;
 
 use crate::{NoWorld, ministack, program, skipped, wait_for};
 
@@ -82,6 +87,8 @@ pub struct Plan<'a> {
     pub authentication: &'a str,
     /// More names that the world's name server knows, as options of dnsmasq.
     pub names: &'a [String],
+    /// Lines of `postfix.env`, if Postfix is to be the one of `ami/files`. Intake is by LMTP then.
+    pub files: Option<&'a str>,
 }
 
 impl Plan<'_> {
@@ -97,6 +104,7 @@ impl Plan<'_> {
             smtp_timeout_s: 20,
             authentication: "mode = \"off\", unproven = \"full\"",
             names: &[],
+            files: None,
         }
     }
 }
@@ -109,6 +117,7 @@ pub struct World {
     first: u32,
     backing: Backing,
     intake: Intake,
+    has_files: bool,
     daemons: Vec<Process>,
 }
 
@@ -125,11 +134,16 @@ impl World {
         let mut world = Self::empty(plan);
         world.enter();
         world.start_names_and_sinks(plan);
-        world.start_postfix(plan);
+        if !world.has_files {
+            world.start_postfix(plan);
+        }
         if plan.backing == Backing::Aws {
             world.start_aws();
         }
         world.write_fleet(plan);
+        if world.has_files {
+            world.start_files(plan);
+        }
         if plan.intake == Intake::Lmtp {
             world.start_service(plan);
         }
@@ -151,16 +165,19 @@ impl World {
             assert!(anchor.try_wait().unwrap().is_none(), "unshare ended");
             process::only_child(anchor.id(), "cat")
         });
-        Self { dir, anchor, first, backing: plan.backing, intake: plan.intake, daemons: Vec::new() }
+        Self { dir, anchor, first, backing: plan.backing, intake: plan.intake, has_files: plan.files.is_some(), daemons: Vec::new() }
     }
 
     /// Gives the world its addresses and its name server, and lets every user run the programs, wherever they lie.
     fn enter(&self) {
+        if self.has_files {
+            self.lay_files();
+        }
         let resolver = self.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n");
         let programs = self.folder("bin", "root");
         let script = r#"
             ip link set lo up
-            for address in 192.0.2.25 192.0.2.26 198.51.100.7; do ip address add "$address/32" dev lo; done
+            for address in 192.0.2.25 192.0.2.26 198.51.100.7 203.0.113.9 203.0.113.10 203.0.113.11 203.0.113.12; do ip address add "$address/32" dev lo; done
             mount --bind "$1" /etc/resolv.conf
             mount --bind "$2" "$3""#;
         let built = program("replyfleet-enqueue");
@@ -262,7 +279,7 @@ impl World {
     }
 
     fn show_logs(&self) {
-        for folder in [self.path(""), self.path("postfix")] {
+        for folder in [self.path(""), self.path("postfix"), self.on_host("run/mail")] {
             let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
             for log in files.filter(|path| path.extension().is_some_and(|extension| extension == "log")) {
                 eprintln!("---- {}\n{}", log.display(), String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()));

@@ -61,6 +61,13 @@ impl Address {
         idna::domain_to_ascii(self.domain()).unwrap_or_else(|_| self.domain().to_lowercase())
     }
 
+    /// The address without its +tag, in lower case and with its domain as U-label: the same as [`Self::without_tag`] in ASCII
+    /// domains, and the spelling that a client may use with SMTPUTF8 (RFC 6531 §3.2) in others.
+    pub fn without_tag_in_unicode(&self) -> String {
+        let (domain, _) = idna::domain_to_unicode(self.domain());
+        format!("{}@{domain}", self.base_local())
+    }
+
     /// Whether the local part needs SMTPUTF8 (RFC 6531).
     pub fn needs_smtputf8(&self) -> bool {
         !self.local().is_ascii()
@@ -152,6 +159,18 @@ mod tests {
             ("a@bücher.example", "a@xn--bcher-kva.example"),
         ] {
             assert_eq!(Address::parse(given).expect(given).canonical(), canonical);
+        }
+    }
+
+    #[test]
+    fn a_domain_of_ours_has_two_spellings() {
+        for (given, ascii, unicode) in [
+            ("Get+x@EXAMPLE.org", "get@example.org", "get@example.org"),
+            ("get@xn--bcher-kva.example", "get@xn--bcher-kva.example", "get@bücher.example"),
+            ("get@Bücher.example", "get@xn--bcher-kva.example", "get@bücher.example"),
+        ] {
+            let address = Address::parse(given).expect(given);
+            assert_eq!((address.without_tag().as_str(), address.without_tag_in_unicode().as_str()), (ascii, unicode));
         }
     }
 

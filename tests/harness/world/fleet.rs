@@ -106,7 +106,8 @@ bounce_address = "bounce@responder.test"
         )
     }
 
-    fn put_object(&self, key: &str, content: &[u8]) {
+    /// Puts an object into the bucket of catalogue and attachments.
+    pub fn put_object(&self, key: &str, content: &[u8]) {
         match self.backing {
             Backing::Embedded => {
                 let path = self.path("store/files").join(key);
@@ -119,12 +120,15 @@ bounce_address = "bounce@responder.test"
 
     /// Where the enqueuer's service listens.
     pub(super) fn socket(&self) -> PathBuf {
-        self.path("run/lmtp.sock")
+        if self.has_files { self.on_host("run/replyfleet/lmtp.sock") } else { self.path("run/lmtp.sock") }
     }
 
     /// Starts the enqueuer as a service, in the group of Postfix, which may write to its socket then.
     pub(super) fn start_service(&mut self, plan: &Plan) {
-        self.folder("run", USER);
+        let socket = self.socket();
+        let folder = socket.parent().unwrap();
+        fs::create_dir_all(folder).unwrap();
+        give_to(folder, USER);
         let program = self.enqueuer(plan);
         let as_user = [&format!("--reuid={USER}"), "--regid=postfix", "--clear-groups", "--"].map(str::to_owned);
         let mut command = self.command("setpriv");

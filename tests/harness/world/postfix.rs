@@ -27,7 +27,15 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 ";
 
+/// The instance at port 25 in a world with the Postfix of `ami/files`.
+pub const MX: &str = "/etc/postfix";
+
 impl World {
+    /// The folder with the settings of the Postfix at port 25.
+    fn etc(&self) -> PathBuf {
+        if self.has_files { MX.into() } else { self.path("postfix/etc") }
+    }
+
     pub(super) fn start_postfix(&mut self, plan: &Plan) {
         let folder = self.folder("postfix", "root");
         let (etc, queue) = (self.folder("postfix/etc", "root"), self.folder("postfix/queue", "root"));
@@ -128,18 +136,19 @@ enqueue unix - n n - 20 pipe
 
     /// Makes Postfix try again now what it deferred.
     pub fn flush_postfix(&self) {
-        self.run(self.command("postqueue").arg("-c").arg(self.path("postfix/etc")).arg("-f"));
+        self.run(self.command("postqueue").arg("-c").arg(self.etc()).arg("-f"));
     }
 
     /// How many mails Postfix holds.
     pub fn mails_in_postfix(&self) -> usize {
-        let list = self.run(self.command("postqueue").arg("-c").arg(self.path("postfix/etc")).arg("-j"));
+        let list = self.run(self.command("postqueue").arg("-c").arg(self.etc()).arg("-j"));
         String::from_utf8_lossy(&list).lines().count()
     }
 
     /// Postfix's log.
     pub fn postfix_log(&self) -> String {
-        fs::read_to_string(self.path("postfix/mail.log")).unwrap_or_default()
+        let log = if self.has_files { self.on_host("run/mail/mail.log") } else { self.path("postfix/mail.log") };
+        fs::read_to_string(log).unwrap_or_default()
     }
 
     /// How many lines of Postfix's log hold this text.
