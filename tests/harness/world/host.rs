@@ -4,7 +4,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use super::{Plan, World, postfix::MX};
+use super::{Plan, World};
 
 /// The instance that sends replies.
 pub const SENDER_INSTANCE: &str = "/etc/postfix-out";
@@ -31,15 +31,14 @@ impl World {
         self.path("host").join(name)
     }
 
-    pub(super) fn start_files(&mut self, plan: &Plan) {
+    pub(super) fn start_files(&self, plan: &Plan) {
         let more = plan.files.expect("a world of files");
         let env = format!("MYHOSTNAME=mx.responder.test\nINET_INTERFACES=192.0.2.25\nLOG=/run/mail/mail.log\n{more}");
         fs::write(self.on_host("etc/replyfleet/postfix.env"), env).unwrap();
         self.run(&mut self.command(crate::repository().join("ami/files/usr/lib/replyfleet/postfix-configure")));
         self.write_maps();
-        for (name, instance) in [("postfix", MX), ("postfix-out", SENDER_INSTANCE)] {
-            self.start_daemon(name, self.command("postfix").args(["-c", instance, "start-fg"]));
-        }
+        // Both instances, by postmulti.
+        self.run(self.command("postfix").arg("start"));
     }
 
     /// `replyfleet postfix-maps`, not yet run.
