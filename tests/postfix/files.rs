@@ -277,10 +277,17 @@ fn settings_bring_the_proxy_protocol_the_lists_the_size_and_tls() {
     }
     assert_eq!(world.postconf(MX), before);
     fs::write(world.path("key"), "abc123").unwrap();
-    let key = format!("SPAMHAUS_KEY_FILE={}\nDNSBL=spamhaus\n", world.path("key").display());
+    let key = format!("SPAMHAUS_KEY_FILE={}\nDNSBL=spamhaus\nTRANSPORT=pipe\nINSTANCES=mx\n", world.path("key").display());
     fs::write(&env, key).unwrap();
     assert_eq!(configure(), (Some(0), String::new()));
-    assert!(world.postconf(MX).contains("postscreen_dnsbl_sites = abc123.zen.dq.spamhaus.net=127.0.0.[2..11]*3\n"));
+    for (instance, wanted) in [
+        (MX, "postscreen_dnsbl_sites = abc123.zen.dq.spamhaus.net=127.0.0.[2..11]*3\n"),
+        (MX, "virtual_transport = replyfleet:\n"),
+        (MX, "multi_instance_enable = yes\n"),
+        (SENDER_INSTANCE, "multi_instance_enable = no\n"),
+    ] {
+        assert!(world.postconf(instance).contains(wanted), "{wanted}");
+    }
     let replies = world.path("host/etc/postfix/replyfleet/dnsbl_reply");
     assert!(
         fs::read_to_string(&replies).unwrap().ends_with("\nabc123.zen.dq.spamhaus.net zen.spamhaus.org\n"),
@@ -289,5 +296,6 @@ fn settings_bring_the_proxy_protocol_the_lists_the_size_and_tls() {
     fs::write(&env, "MYHOSTNAME=mx.responder.test\nINET_INTERFACES='192.0.2.25'\nLOG=/run/mail/mail.log\n").unwrap();
     assert_eq!(configure(), (Some(0), String::new()));
     assert_golden(&world, MX, "mx");
+    assert_golden(&world, SENDER_INSTANCE, "out");
     assert!(!fs::read_to_string(&replies).unwrap().contains("abc123"));
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use replyfleet_tests::{
     installation::said,
     wait_for,
-    world::{Backing, Intake, MX, Plan, SOON, Talk, World},
+    world::{Backing, Intake, MX, Mail, Plan, SOON, Talk, World},
 };
 
 /// A catalogue that answers these addresses.
@@ -65,6 +65,17 @@ fn a_change_of_the_catalogue_is_seen_without_a_reload_and_a_bad_one_changes_noth
     assert_eq!(world.write_maps(), "wrote addresses, domains: 4 addresses, 2 domains, 0 aliases\n");
     assert!(!maps.join(".addresses.new").exists() && maps.join("domains.db").exists());
     wait_for("the address that came last", SOON, || asked("more@other.test").starts_with("250").then_some(()));
+
+    // People get what is for people, with all that says how it came.
+    let settings = fs::read_to_string(world.path("replyfleet.toml")).unwrap();
+    fs::write(world.path("replyfleet.toml"), settings + "[postfix]\npostmaster = \"operators@example.org\"\n").unwrap();
+    assert_eq!(world.write_maps(), "wrote aliases: 4 addresses, 2 domains, 7 aliases\n");
+    wait_for("the postmaster", SOON, || asked("abuse@other.test").starts_with("250").then_some(()));
+    world.send(&Mail { to: "Postmaster@responder.test", ..Mail::of(b"Subject: trouble\nReceived: by home\n\nx\n".to_vec()) });
+    let mail = world.replies(1).remove(0);
+    assert_eq!((mail.rcpt_to.as_str(), mail.header("subject")), ("<operators@example.org>", "trouble"));
+    assert_eq!(mail.headers.iter().filter(|(name, _)| name == "received").count(), 3, "the sink's, ours and its own");
+    assert_eq!(world.depth(), (0, 0), "it went to the queue");
 
     // Nothing is lost while there is no map.
     fs::remove_file(maps.join("addresses.db")).unwrap();
