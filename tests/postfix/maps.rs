@@ -71,7 +71,8 @@ fn a_change_of_the_catalogue_is_seen_without_a_reload_and_a_bad_one_changes_noth
     fs::write(world.path("replyfleet.toml"), settings + "[postfix]\npostmaster = \"operators@example.org\"\n").unwrap();
     assert_eq!(world.write_maps(), "wrote aliases: 4 addresses, 2 domains, 7 aliases\n");
     wait_for("the postmaster", SOON, || asked("abuse@other.test").starts_with("250").then_some(()));
-    world.send(&Mail { to: "Postmaster@responder.test", ..Mail::of(b"Subject: trouble\nReceived: by home\n\nx\n".to_vec()) });
+    let mail = "Subject: trouble\nReceived: by home\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--b--\n";
+    world.send(&Mail { to: "Postmaster@responder.test", ..Mail::of(mail.into()) });
     let mail = world.replies(1).remove(0);
     assert_eq!((mail.rcpt_to.as_str(), mail.header("subject")), ("<operators@example.org>", "trouble"));
     assert_eq!(mail.headers.iter().filter(|(name, _)| name == "received").count(), 3, "the sink's, ours and its own");
