@@ -1,8 +1,10 @@
-//! What turns machines into a fleet: packages and their units, tried on this machine and leaving nothing on it.
+//! What turns an account or a bare host into a fleet: packages and their units, the image, the stack, and a fleet that grows and shrinks.
+//! All of it is tried on this machine and leaves nothing on it.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says so by panicking")]
 #![forbid(unsafe_code)]
 
+mod image;
 mod packages;
 mod tree;
 mod units;
