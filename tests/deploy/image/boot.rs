@@ -21,7 +21,7 @@ use super::{checked, has, run};
 /// What systemd says of a unit's exposure, at most: 0 is the best, 10 is no protection at all.
 const EXPOSURE_MAX: f64 = 2.0;
 /// Programs that only the long test needs.
-const PROGRAMS: [&str; 9] = ["mmdebstrap", "qemu-system-x86_64", "mke2fs", "sfdisk", "mformat", "grub-mkstandalone", "dnsmasq", "smtp-sink", "cargo"];
+const PROGRAMS: [&str; 9] = ["mmdebstrap", "qemu-system-x86_64", "mke2fs", "sfdisk", "mformat", "grub-mkimage", "dnsmasq", "smtp-sink", "cargo"];
 
 fn here() -> PathBuf {
     repository().join("tests/deploy/image")
@@ -88,7 +88,9 @@ fn manifest(folder: &Path) -> Value {
 
 fn user_data_with_self_test() -> String {
     let self_test = fs::read(here().join("self_test.py")).unwrap();
-    fs::read_to_string(here().join("user-data.yaml")).unwrap().replace("content: SELF_TEST", &format!("content: {}", BASE64_STANDARD.encode(self_test)))
+    fs::read_to_string(here().join("user-data.yaml"))
+        .unwrap()
+        .replace("content: SELF_TEST", &format!("content: {}", BASE64_STANDARD.encode(self_test)))
 }
 
 /// Each file of a tree: kind, mode, owner, size, and what it links to or a digest of what it holds. Not its times.
@@ -115,14 +117,17 @@ fn look_at(tree: &Path) {
     assert_eq!(text("etc/hostname"), "replyfleet\n");
     let sources = text("etc/apt/sources.list");
     assert!(sources.lines().all(|line| line.starts_with("deb http://deb.debian.org/")), "a builder's mirror: {sources}");
-    for gone in ["etc/replyfleet/secret.key", "etc/ssl/private/ssl-cert-snakeoil.key", "var/lib/dbus/machine-id", "usr/sbin/policy-rc.d", "var/log/journal"] {
+    for gone in
+        ["etc/replyfleet/secret.key", "etc/ssl/private/ssl-cert-snakeoil.key", "var/lib/dbus/machine-id", "usr/sbin/policy-rc.d", "var/log/journal"]
+    {
         assert!(!tree.join(gone).exists(), "{gone} is there");
     }
     // Nobody can log in, and nothing but programs and public certificates is a key.
     let shadow = text("etc/shadow");
     let open: Vec<&str> = shadow.lines().filter(|line| !matches!(line.split(':').nth(1).unwrap().chars().next(), Some('*' | '!'))).collect();
     assert!(open.is_empty(), "{open:?}");
-    let keys = run(r#"grep -rlE --binary-files=without-match -e '-----BEGIN ([A-Z]+ )*PRIVATE KEY' "$1/etc" "$1/var" "$1/root" "$1/home" || true"#, &[tree]);
+    let keys =
+        run(r#"grep -rlE --binary-files=without-match -e '-----BEGIN ([A-Z]+ )*PRIVATE KEY' "$1/etc" "$1/var" "$1/root" "$1/home" || true"#, &[tree]);
     assert_eq!(keys, "", "private keys in the image");
     let left = run(r#"cd "$1"; find var/log tmp var/tmp var/cache/apt var/lib/apt/lists root -type f ! -name '.bashrc' ! -name '.profile'"#, &[tree]);
     assert_eq!(left, "", "left behind");
@@ -164,7 +169,15 @@ fn agrees_with_its_programs(tree: &Path, user_data: &Path) {
     for unit in ["chrony.service", "replyfleet-firewall.service", "systemd-networkd.service", "systemd-resolved.service", "apt-daily-upgrade.timer"] {
         assert!(is_enabled(unit), "{unit} is not enabled:\n{said}");
     }
-    for unit in ["postfix.service", "rsyslog.service", "fail2ban.service", "ssh.service", "replyfleet-mx.target", "replyfleet-worker.target", "getty@.service"] {
+    for unit in [
+        "postfix.service",
+        "rsyslog.service",
+        "fail2ban.service",
+        "ssh.service",
+        "replyfleet-mx.target",
+        "replyfleet-worker.target",
+        "getty@.service",
+    ] {
         assert!(!is_enabled(unit), "{unit} is enabled:\n{said}");
     }
 }
@@ -195,7 +208,8 @@ fn is_as_it_should_be(report: &Value, manifest: &Value) {
         .filter(|(_, address)| !address.starts_with("127.") && !address.starts_with("[::1]"))
         .collect();
     assert_eq!(listening, [("udp", "169.254.10.15%eth0:68"), ("tcp", "0.0.0.0:25")]);
-    let reaches: Vec<(&str, bool)> = ["root", "replyfleet", "postfix", "nobody"].map(|user| (user, started["reaches_metadata"][user] == true)).to_vec();
+    let reaches: Vec<(&str, bool)> =
+        ["root", "replyfleet", "postfix", "nobody"].map(|user| (user, started["reaches_metadata"][user] == true)).to_vec();
     assert_eq!(reaches, [("root", true), ("replyfleet", true), ("postfix", false), ("nobody", false)]);
     assert_eq!(strings(&report["metadata_reads_without_token"]), [""; 0], "only IMDSv2 is spoken");
     assert_eq!(started["core_pattern"], "|/bin/false");

@@ -114,7 +114,12 @@ impl Account {
                 self.gone.push(of("SnapshotId"));
                 "<return>true</return>".into()
             }
-            _ => return Answer::new(400, format!("<Response><Errors><Error><Code>InvalidAction</Code><Message>{action}</Message></Error></Errors></Response>")),
+            _ => {
+                return Answer::new(
+                    400,
+                    format!("<Response><Errors><Error><Code>InvalidAction</Code><Message>{action}</Message></Error></Errors></Response>"),
+                );
+            }
         };
         Answer::new(200, format!(r#"<{action}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">{content}</{action}Response>"#))
     }
@@ -130,11 +135,18 @@ impl Account {
                  <blockDeviceMapping><item><deviceName>/dev/xvda</deviceName><ebs><snapshotId>{snapshot}</snapshotId></ebs></item></blockDeviceMapping></item>"
             )
         };
-        let filters: Vec<&String> = form.iter().filter(|(name, _)| name.starts_with("Filter.") && name.ends_with(".Name")).map(|(_, value)| value).collect();
+        let filters: Vec<&String> =
+            form.iter().filter(|(name, _)| name.starts_with("Filter.") && name.ends_with(".Name")).map(|(_, value)| value).collect();
         match filters.as_slice() {
             // The waiter's, by the id.
             [] => item(IMAGE, 9, SNAPSHOT),
-            [name] if *name == "name" => if self.has_name { item("ami-0taken", 1, "snap-0taken") } else { String::new() },
+            [name] if *name == "name" => {
+                if self.has_name {
+                    item("ami-0taken", 1, "snap-0taken")
+                } else {
+                    String::new()
+                }
+            }
             [first, second] if (first.as_str(), second.as_str()) == ("tag:family", "architecture") => {
                 let old = self.images.iter().zip(1..).map(|((id, _), day)| item(id, day, &id.replace("ami", "snap")));
                 old.chain([item(IMAGE, 9, SNAPSHOT)]).collect()
@@ -170,7 +182,8 @@ fn publish(folder: &TempDir, account: &Arc<Mutex<Account>>, arguments: &[&str]) 
     let mut command = Command::new("timeout");
     command.arg("60").arg(python).arg(repository().join("ami/publish")).arg(folder.path().join("disk.raw"));
     command.args(["--name", "replyfleet-1"]).args(arguments);
-    let credentials = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "eu-west-1"), ("AWS_DEFAULT_REGION", "eu-west-1")];
+    let credentials =
+        [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "eu-west-1"), ("AWS_DEFAULT_REGION", "eu-west-1")];
     Some(command.envs(credentials).env("AWS_ENDPOINT_URL", url).output().unwrap())
 }
 
