@@ -21,7 +21,8 @@ use super::{checked, has, run};
 /// What systemd says of a unit's exposure, at most: 0 is the best, 10 is no protection at all.
 const EXPOSURE_MAX: f64 = 2.0;
 /// Programs that only the long test needs.
-const PROGRAMS: [&str; 9] = ["mmdebstrap", "qemu-system-x86_64", "mke2fs", "sfdisk", "mformat", "grub-mkimage", "dnsmasq", "smtp-sink", "cargo"];
+const PROGRAMS: [&str; 10] =
+    ["sshd", "mmdebstrap", "qemu-system-x86_64", "mke2fs", "sfdisk", "mformat", "grub-mkimage", "dnsmasq", "smtp-sink", "cargo"];
 
 fn here() -> PathBuf {
     repository().join("tests/deploy/image")
@@ -163,6 +164,18 @@ fn agrees_with_its_programs(tree: &Path, user_data: &Path) {
         &[tree],
     );
     fs::remove_file(tree.join("tmp/user-data")).unwrap();
+    // No image has it unless it is asked for: this machine's own reads it.
+    let sshd = run(
+        r#"unshare --mount sh -euc '
+            mount -t tmpfs tmpfs /run
+            mkdir /run/sshd
+            ssh-keygen -q -t ed25519 -N "" -f /run/key
+            "$(command -v sshd)" -T -h /run/key -f "$1"' sh "$1""#,
+        &[&super::files().join("etc/ssh/sshd_config.d/replyfleet.conf")],
+    );
+    for setting in ["passwordauthentication no", "permitrootlogin no", "authenticationmethods publickey", "permitopen 127.0.0.1:9125"] {
+        assert!(sshd.contains(setting), "{setting} is not in:\n{sshd}");
+    }
     assert!(said.contains("server 169.254.169.123 prefer") && said.contains("cmdport 0"), "{said}");
     assert!(said.contains("Valid cloud-config"), "{said}");
     let is_enabled = |unit: &str| said.lines().any(|line| line.starts_with(&format!("{unit} ")));

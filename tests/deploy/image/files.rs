@@ -154,7 +154,7 @@ fn the_packet_filter_lets_only_our_own_user_and_root_reach_the_credentials() {
         ip link set lo up
         ip addr add 169.254.169.254/32 dev lo
         ip addr add 169.254.169.253/32 dev lo
-        { cat /etc/passwd; echo 'replyfleet:x:64001:64001::/:/bin/false'; } >"$1/passwd"
+        { echo 'replyfleet:x:64001:64001::/:/bin/false'; grep -v '^replyfleet:' /etc/passwd; } >"$1/passwd"
         mount --bind "$1/passwd" /etc/passwd
         nft -c -f "$2/etc/replyfleet/firewall.nft"
         # Twice is as once.
