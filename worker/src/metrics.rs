@@ -248,6 +248,11 @@ impl Metrics {
         (gauges.worker, gauges.started, gauges.slots, gauges.version) = (worker.to_owned(), started, slots, env!("CARGO_PKG_VERSION"));
     }
 
+    /// So many workers share the queue.
+    pub(crate) fn counted(&self, workers: usize) {
+        self.sampled().gauges.workers = Some(workers);
+    }
+
     /// A message ended.
     pub fn ended(&self, outcome: &Outcome, row: &Row, story: &Story<'_>) {
         let processing_time = story.facts.map(|facts| story.now.since(facts.arrived)).unwrap_or_default();

@@ -137,7 +137,13 @@ impl Worker {
         metrics.named(&switches.row().id, switches.row().started, settings.worker.slots.get());
 
         let pace = Arc::new(Pace::new(rates(settings)));
-        let paces = PaceKeeper { pace: Arc::clone(&pace), senders: senders.clone(), ledger: ledger.clone(), clock: Arc::clone(&clock) };
+        let paces = PaceKeeper {
+            pace: Arc::clone(&pace),
+            senders: senders.clone(),
+            ledger: ledger.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+        };
 
         let mut probes = Probes::from([
             (Part::Ledger, Arc::new(LedgerProbe(ledger.clone())) as Arc<dyn Probe>),

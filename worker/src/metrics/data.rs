@@ -4,7 +4,7 @@
 //! Counts of replies and of receipts, and all gauges, are there also when nothing happened: an alarm shall see 0 rather than
 //! nothing. A distribution without values is left out: it has no value.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use replyfleet::clock::UnixMillis;
 
@@ -62,6 +62,10 @@ pub(super) struct Told<'a> {
     pub(super) gauges: Option<&'a Gauges>,
     /// The share of the slots that was taken in the minute that is over, if one is.
     pub(super) busy_fraction: Option<f64>,
+    /// For how long it was counted.
+    pub(super) time: Duration,
+    /// Workers of the fleet, if they were counted.
+    pub(super) workers: Option<usize>,
     /// What was away at its end.
     pub(super) breakers: &'a [OpenBreaker],
 }
@@ -93,6 +97,9 @@ impl Told<'_> {
             data.push(self.count(&table::ENDED, [(*outcome).to_owned(), why.to_owned()], count));
         }
         data.extend(self.busy_fraction.map(|share| self.one(&table::BUSY_FRACTION, [], share)));
+        // It belongs to the counts: with both an alarm has a rate, whoever else has not told yet.
+        let share = |workers: usize| self.time.as_secs_f64() / number(workers.max(1) as u64);
+        data.extend(self.workers.map(|workers| self.one(&table::REPORTED_TIME, [], share(workers))));
         let Some(gauges) = self.gauges else { return data };
         let (depth, oldest) = (gauges.depth, gauges.oldest_age.unwrap_or_default());
         data.push(self.count(&table::IN_HAND, [], gauges.in_hand as u64));
@@ -184,15 +191,18 @@ pub(super) fn parcels(at: UnixMillis, namespace: &str, data: Vec<Datum>) -> Vec<
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::metrics::table::{PUBLISHED, Unit};
 
     const AT: UnixMillis = UnixMillis(1_790_000_059_999);
 
+    fn telling<'a>(figures: &'a Figures, gauges: &'a Gauges, breakers: &'a [OpenBreaker]) -> Told<'a> {
+        let busy_fraction = Some(gauges.busy_fraction);
+        Told { group: "workers", figures, gauges: Some(gauges), busy_fraction, time: Duration::from_secs(10), workers: gauges.workers, breakers }
+    }
+
     fn told(figures: &Figures, gauges: &Gauges) -> Vec<Datum> {
-        Told { group: "workers", figures, gauges: Some(gauges), busy_fraction: Some(gauges.busy_fraction), breakers: &[] }.data()
+        telling(figures, gauges, &[]).data()
     }
 
     fn of<'a>(data: &'a [Datum], name: &str) -> Vec<&'a Datum> {
@@ -215,8 +225,8 @@ mod tests {
         figures.requests.insert("get@example.com".into(), 2);
         figures.ended.insert(("ignored", "robot"), 1);
         let depth = replyfleet::queue::Depth { visible: 7, parked: Some(1), ..Default::default() };
-        let gauges =
-            Gauges { depth: Some(depth), oldest_age: Some(Duration::from_millis(2_500)), in_hand: 3, busy_fraction: 0.75, ..Gauges::default() };
+        let oldest_age = Some(Duration::from_millis(2_500));
+        let gauges = Gauges { depth: Some(depth), oldest_age, in_hand: 3, busy_fraction: 0.75, workers: Some(4), ..Gauges::default() };
         (figures, gauges, vec![OpenBreaker { name: "send.SES", reason: "paused", since: AT }])
     }
 
@@ -231,9 +241,7 @@ mod tests {
     #[test]
     fn the_dimensions_are_exactly_the_group_and_what_the_table_names() {
         let (figures, gauges, breakers) = busy_minute();
-        let data =
-            Told { group: "workers", figures: &figures, gauges: Some(&gauges), busy_fraction: Some(gauges.busy_fraction), breakers: &breakers }
-                .data();
+        let data = telling(&figures, &gauges, &breakers).data();
         for metric in PUBLISHED {
             let found = of(&data, metric.name);
             assert_eq!(found.len(), 1, "{}", metric.name);
@@ -247,9 +255,7 @@ mod tests {
     #[test]
     fn times_are_milliseconds_under_that_unit_and_ages_are_seconds() {
         let (figures, gauges, breakers) = busy_minute();
-        let data =
-            Told { group: "workers", figures: &figures, gauges: Some(&gauges), busy_fraction: Some(gauges.busy_fraction), breakers: &breakers }
-                .data();
+        let data = telling(&figures, &gauges, &breakers).data();
         for name in ["processing_time", "processing_time_stale", "handling_time", "queue_wait", "send_wait", "send_time"] {
             let datum = of(&data, name)[0];
             assert_eq!((datum.metric.unit, datum.values.as_slice()), (Unit::Milliseconds, &[(1_500.0 - 1_500.0 % 32.0, 1.0)][..]), "{name}");
@@ -257,6 +263,18 @@ mod tests {
         assert_eq!((of(&data, "oldest_age")[0].metric.unit, of(&data, "oldest_age")[0].values[0].0), (Unit::Seconds, 2.5));
         assert_eq!((of(&data, "busy_fraction")[0].metric.unit, of(&data, "busy_fraction")[0].values[0].0), (Unit::None, 0.75));
         assert_eq!((of(&data, "queue_depth")[0].metric.unit, of(&data, "queue_depth")[0].values[0].0), (Unit::Count, 7.0));
+    }
+
+    #[test]
+    fn the_reported_time_is_a_workers_part_of_the_fleets_also_with_the_last_counts() {
+        let (figures, gauges, _) = busy_minute();
+        for gauges_told in [Some(&gauges), None] {
+            let data = Told { gauges: gauges_told, ..telling(&figures, &gauges, &[]) }.data();
+            let reported = of(&data, "reported_time");
+            assert_eq!((reported[0].metric.unit, reported[0].values.as_slice()), (Unit::Seconds, &[(2.5, 1.0)][..]), "10 s of one of four");
+        }
+        let nobody_counted = Told { workers: None, ..telling(&figures, &gauges, &[]) }.data();
+        assert!(of(&nobody_counted, "reported_time").is_empty(), "it would be a guess");
     }
 
     #[test]
@@ -276,7 +294,7 @@ mod tests {
     fn a_call_has_no_more_data_and_bytes_than_cloudwatch_takes() {
         let gauges = Gauges::default();
         let figures = Figures::default();
-        let told = Told { group: "workers", figures: &figures, gauges: Some(&gauges), busy_fraction: None, breakers: &[] };
+        let told = telling(&figures, &gauges, &[]);
         let small: Vec<Datum> = (0..2_500).map(|_| told.count(&table::RESPONSE_SENT, [], 1)).collect();
         let sizes: Vec<usize> = parcels(AT, "replyfleet", small).iter().map(|parcel| parcel.data.len()).collect();
         assert_eq!(sizes, [1_000, 1_000, 500]);

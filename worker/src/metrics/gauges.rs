@@ -14,6 +14,8 @@ pub struct Gauges {
     pub version: &'static str,
     /// Since when it runs.
     pub started: UnixMillis,
+    /// Workers of the fleet, this one too, when they were last counted; none before that.
+    pub workers: Option<usize>,
     /// Messages that it can have in hand.
     pub slots: usize,
     /// Messages that it has in hand.

@@ -3,6 +3,7 @@
 //! * **Periods** end at whole multiples of their length, on all machines at once, and a batch is stamped with the last
 //!   millisecond of its own: so it lies in the period of which it tells, and an alarm sees it a minute earlier.
 //! * **`busy_fraction`** is told once a minute whatever the period: an alarm counts the workers by its samples.
+//! * **`reported_time`** goes with the counts: an alarm that looks when only some workers have told sees a rate of those all the same.
 //! * **An outage** costs nothing but memory: batches that surely did not arrive wait, for 15 minutes, and go later with their
 //!   own stamps. What may have arrived (no answer in time, a connection that broke, an error 500) is not sent again: a count
 //!   that is too low for a minute is milder than one that is too high, which could call for machines.
@@ -208,7 +209,7 @@ pub async fn check(settings: &Settings) -> Result<String, String> {
 async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, mut stop: watch::Receiver<bool>) {
     let backlog = Arc::new(Backlog::default());
     let sender = Sending(tokio::spawn(send(Arc::clone(&backlog), sink)));
-    let mut told = Figures::default();
+    let (mut told, mut told_at) = (Figures::default(), metrics.began());
     let mut busy = Busy { busy: Duration::ZERO, at: metrics.began(), next: period_end(clock.now(), plan.busy_every) };
     loop {
         let end = period_end(clock.now(), plan.period);
@@ -216,17 +217,25 @@ async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, metrics: Arc<Metr
             () = tokio::time::sleep(end.since(clock.now())) => false,
             () = turned(&mut stop) => true,
         };
-        let (figures, gauges) = (metrics.figures(), metrics.gauges());
+        let (figures, gauges, figures_at) = (metrics.figures(), metrics.gauges(), Instant::now());
         let period = figures.since(&told);
         let busy_fraction = busy.look(&figures, gauges.slots, clock.now(), plan.busy_every);
         let at = if is_last { clock.now() } else { stamp(end, clock.now(), plan.period) };
-        let telling = Told { group, figures: &period, gauges: (!is_last).then_some(&gauges), busy_fraction, breakers: &metrics.breakers() };
+        let telling = Told {
+            group,
+            figures: &period,
+            gauges: (!is_last).then_some(&gauges),
+            busy_fraction,
+            time: figures_at.saturating_duration_since(told_at),
+            workers: gauges.workers,
+            breakers: &metrics.breakers(),
+        };
         let mut made = parcels(at, &plan.namespace, telling.data());
         if let Some(path) = plan.host.clone().filter(|_| !is_last) {
             let (memory, disk) = host::shares(path).await;
             made.extend(parcels(at, HOST_NAMESPACE, telling.host(memory, disk)));
         }
-        told = figures;
+        (told, told_at) = (figures, figures_at);
         let given_up: usize = made.into_iter().map(|parcel| backlog.push(parcel)).sum();
         if given_up > 0 {
             tracing::warn!(given_up, "metrics that could not be published for 15 minutes are given up");

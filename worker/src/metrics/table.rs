@@ -97,6 +97,12 @@ pub const ENDED: Metric = count("ended", &["Outcome", "Why"], &["outcome", "why"
 /// Its help says what it is.
 pub const BUSY_FRACTION: Metric =
     gauge("busy_fraction", Unit::None, "Share of the slots that was taken in the last minute; in CloudWatch one value a minute from each worker");
+/// Only to CloudWatch: `/metrics` is asked one worker at a time.
+pub const REPORTED_TIME: Metric = gauge(
+    "reported_time",
+    Unit::Seconds,
+    "The part of the fleet's time that a batch tells of: for how long its worker counted, divided by the number of workers",
+);
 /// Its help says what it is.
 pub const IN_HAND: Metric = gauge("in_hand", Unit::Count, "Messages that the worker has in hand");
 /// Its help says what it is.
@@ -170,7 +176,7 @@ pub const EXPOSED: [&Metric; 21] = [
 ];
 
 /// What goes to CloudWatch in our own namespace.
-pub const PUBLISHED: [&Metric; 18] = [
+pub const PUBLISHED: [&Metric; 19] = [
     &PROCESSING_TIME,
     &PROCESSING_TIME_STALE,
     &HANDLING_TIME,
@@ -183,6 +189,7 @@ pub const PUBLISHED: [&Metric; 18] = [
     &REQUEST,
     &ENDED,
     &BUSY_FRACTION,
+    &REPORTED_TIME,
     &IN_HAND,
     &QUEUE_DEPTH,
     &OLDEST_AGE,

@@ -1,5 +1,5 @@
-//! Keeps the lanes current: how many workers share a rate, and what the senders allow now. What cannot be found out leaves
-//! the last state in force.
+//! Keeps the lanes current: how many workers share a rate, and what the senders allow now. The metrics are told the number too. What
+//! cannot be found out leaves the last state in force.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +10,7 @@ use super::{Lane, Pace};
 use crate::{
     catalogue::SendMethod,
     ledger::Ledger,
+    metrics::Metrics,
     send::{Sender, Senders},
 };
 
@@ -25,6 +26,7 @@ pub(crate) struct PaceKeeper {
     pub(crate) senders: Senders,
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl PaceKeeper {
@@ -41,7 +43,10 @@ impl PaceKeeper {
                 self.ask_senders().await;
             }
             match self.ledger.workers(self.clock.now()).await {
-                Ok(workers) => self.pace.set_workers(workers.len()),
+                Ok(workers) => {
+                    self.pace.set_workers(workers.len());
+                    self.metrics.counted(workers.len());
+                }
                 Err(error) => tracing::warn!(error = %error, "the workers cannot be counted; rates are shared as before"),
             }
             looks = looks.wrapping_add(1);
