@@ -70,7 +70,7 @@ pub(crate) struct SimulateArguments {
     /// How often workers publish their metrics: each ten seconds is high resolution.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = publish)]
     publish: Duration,
-    /// What breaks, and when: kill@20m, zone@20m, ses-pause@20m+5m, sqs-errors@20m+5m, metrics-lost@20m+5m. May be repeated.
+    /// What breaks, and when: kill@20m, zone@20m, ses-pause@20m+5m, worker-away@20m+5m, sqs-errors@20m+5m, metrics-lost@20m+5m. May be repeated.
     #[arg(long = "fault", value_name = "FAULT", value_parser = fault::parse)]
     faults: Vec<Fault>,
     /// The seed of everything that is drawn.

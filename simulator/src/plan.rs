@@ -255,6 +255,11 @@ pub enum FaultKind {
         /// For so many milliseconds.
         for_ms: u64,
     },
+    /// What one worker sends through is away, of that worker only: its breaker is open, and it takes no mail.
+    WorkerAway {
+        /// For so many milliseconds.
+        for_ms: u64,
+    },
     /// SQS refuses a share of the receives.
     SqsErrors {
         /// For so many milliseconds.

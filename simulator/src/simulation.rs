@@ -37,6 +37,8 @@ enum Event {
     Show(Mail),
     /// Workers that SQS refused receive again.
     Poll,
+    /// A worker's own breaker closes.
+    Back(u32),
     /// The group notices that a machine is dead.
     Notice(u32),
     /// A machine that drains may no longer.
@@ -152,6 +154,7 @@ impl<'a> World<'a> {
                 self.faults.is_poll_planned = false;
                 self.dispatch(None);
             }
+            Event::Back(worker) => self.back(worker),
             Event::Notice(worker) => self.notice(worker),
             Event::DrainEnd(worker) => self.drain_end(worker),
             Event::Look(number) => self.look(number),
@@ -181,7 +184,7 @@ impl<'a> World<'a> {
                 State::Draining => gauges.draining += 1,
                 _ => {}
             }
-            if matches!(worker.state, State::Active | State::Draining) {
+            if worker.state.works() {
                 let used = worker.used(now_ms);
                 let (slots, cpu) = used.shares_since(&worker.pointed, self.plan.machine.slots);
                 let share = (used.at_ms - worker.pointed.at_ms) as f64 / POINT_MS as f64;

@@ -15,6 +15,8 @@ pub(crate) enum State {
     Booting,
     /// Takes mail.
     Active,
+    /// Its own breaker is open: works on what it has, and takes no more until that closes.
+    Away,
     /// Works on what it has, takes no more, and ends.
     Draining,
     /// Is no more, but the group has not noticed: it died.
@@ -60,6 +62,12 @@ pub(crate) struct Worker {
     accepted: VecDeque<(u64, Mail)>,
     /// What it publishes next.
     pub(crate) tally: Tally,
+    /// When it last told, or began to work, in milliseconds.
+    pub(crate) told_ms: u64,
+    /// When the others last saw it, in milliseconds.
+    pub(crate) seen_ms: Option<u64>,
+    /// Since when it takes nothing although mail waits, in milliseconds.
+    pub(crate) stuck_since_ms: Option<u64>,
     /// Its metrics come so much later than the fleet's first, in milliseconds.
     pub(crate) publish_jitter_ms: u64,
     /// Slot and CPU use when the host's metrics were last taken, and at the last point of the series.
@@ -95,6 +103,9 @@ impl Worker {
             pace: Pace::default(),
             accepted: VecDeque::new(),
             tally: Tally::default(),
+            told_ms: now_ms,
+            seen_ms: None,
+            stuck_since_ms: None,
             publish_jitter_ms,
             hosted: start,
             pointed: start,
@@ -174,6 +185,13 @@ impl Worker {
         self.pass(now_ms);
         let ahead = self.cpu_until_us.saturating_sub(now_ms * 1_000);
         Use { slot_ms: self.area, cpu_us: self.cpu_given_us - ahead.min(self.cpu_given_us), at_ms: now_ms }
+    }
+}
+
+impl State {
+    /// Does its worker run?
+    pub(crate) fn works(self) -> bool {
+        matches!(self, State::Active | State::Away | State::Draining)
     }
 }
 

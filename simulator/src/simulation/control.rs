@@ -20,6 +20,8 @@ const AWS_MS: u64 = 60_000;
 /// Alarms with a period of a minute or more are looked at each minute, in milliseconds; others each ten seconds.
 const LOOK_MS: u64 = 60_000;
 const LOOK_OFTEN_MS: u64 = 10_000;
+/// A worker that was not seen for so long is taken for gone by the others, in milliseconds.
+const SEEN_MS: u64 = 120_000;
 /// Target tracking scales out after so many periods above the target, and in after so many below this share of it.
 const TRACK_HIGH: u32 = 3;
 const TRACK_LOW: u32 = 15;
@@ -196,11 +198,10 @@ impl World<'_> {
     /// Every worker publishes what it has gathered in the period that ends; each minute, AWS does.
     pub(super) fn publish(&mut self) {
         let (now_ms, every_ms) = (self.now_ms, u64::from(self.plan.metrics.publish_every_s) * 1_000);
-        for number in self.fleet.alive() {
-            if matches!(self.workers[number as usize].state, State::Active | State::Draining) {
-                self.publish_of(number);
-            }
-        }
+        let telling: Vec<u32> = self.fleet.alive().into_iter().filter(|number| self.workers[*number as usize].state.works()).collect();
+        telling.iter().for_each(|number| self.workers[*number as usize].seen_ms = Some(now_ms));
+        let workers = self.workers_seen();
+        telling.into_iter().for_each(|number| self.publish_of(number, workers, false));
         if now_ms % AWS_MS == 0 {
             let group = [
                 (Metric::SqsSent, self.queue.sent() as f64),
@@ -217,17 +218,27 @@ impl World<'_> {
         self.events.plan(now_ms + every_ms, Event::Publish);
     }
 
-    /// A worker publishes, in the bin of the period that ends now; each minute how busy it was, and the host's metrics.
-    pub(super) fn publish_of(&mut self, number: u32) {
+    /// How many workers each of them sees: also those that went a moment ago.
+    pub(super) fn workers_seen(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.seen_ms.is_some_and(|seen_ms| seen_ms + SEEN_MS >= self.now_ms)).count()
+    }
+
+    /// A worker that sees so many publishes, in the bin of the period that ends now; each minute how busy it was, and the host's metrics. The
+    /// last that it says is without gauges.
+    pub(super) fn publish_of(&mut self, number: u32, workers: usize, is_last: bool) {
         let (now_ms, plan) = (self.now_ms, self.plan);
         let metrics = &plan.metrics;
         let worker = &mut self.workers[number as usize];
         let tally = std::mem::take(&mut worker.tally);
         let used = worker.used(now_ms);
         let in_hand = f64::from(worker.count());
+        let (depth, is_away) = (self.queue.depth(), worker.state == State::Away);
+        worker.stuck_since_ms = (is_away && depth > 0).then(|| worker.stuck_since_ms.unwrap_or(now_ms));
+        let oldest_ms = self.queue.oldest_ms(now_ms).max(now_ms - worker.stuck_since_ms.unwrap_or(now_ms));
         let lag_ms = if metrics.publish_every_s < 60 { metrics.high_resolution_lag_ms } else { metrics.ingest_lag_ms };
         let shown_ms = now_ms + worker.publish_jitter_ms + lag_ms;
         let is_lost = self.faults.loses_metrics(now_ms);
+        let reported_ms = now_ms - std::mem::replace(&mut worker.told_ms, now_ms);
         if now_ms % AWS_MS == 0 {
             let (slots, cpu) = used.shares_since(&worker.hosted, plan.machine.slots);
             worker.hosted = used;
@@ -245,15 +256,15 @@ impl World<'_> {
             return;
         }
         let begun_ms = now_ms.saturating_sub(1) / (u64::from(metrics.publish_every_s) * 1_000) * u64::from(metrics.publish_every_s) * 1_000;
-        self.pipe.publish(begun_ms, shown_ms, tallied(tally));
-        let gauges = [
-            (Metric::OldestAge, self.queue.oldest_ms(now_ms) as f64 / 1_000.0),
-            (Metric::QueueDepth, self.queue.depth() as f64),
-            (Metric::InHand, in_hand),
-        ];
+        let reported_s = reported_ms as f64 / 1_000.0 / workers.max(1) as f64;
+        self.pipe.publish(begun_ms, shown_ms, tallied(tally).into_iter().chain([(Metric::ReportedTime, Stat::of(reported_s))]));
+        if is_last {
+            return;
+        }
+        let gauges = [(Metric::OldestAge, oldest_ms as f64 / 1_000.0), (Metric::QueueDepth, depth as f64), (Metric::InHand, in_hand)];
         self.pipe.publish(begun_ms, shown_ms, gauges.map(|(metric, value)| (metric, Stat::of(value))));
         // Published only while it is open, like the worker does.
-        if self.limiter.paused_until_ms(now_ms).is_some() {
+        if is_away || self.limiter.paused_until_ms(now_ms).is_some() {
             self.pipe.publish(begun_ms, shown_ms, [(Metric::BreakerOpen, Stat::of(1.0))]);
         }
     }

@@ -42,7 +42,7 @@ impl World<'_> {
                 self.fleet.lose_zone(0);
                 for victim in self.fleet.alive() {
                     let worker = &self.workers[victim as usize];
-                    if worker.zone == 0 && matches!(worker.state, State::Active | State::Booting) {
+                    if worker.zone == 0 && matches!(worker.state, State::Active | State::Away | State::Booting) {
                         self.kill(victim);
                     }
                 }
@@ -51,6 +51,12 @@ impl World<'_> {
             FaultKind::SesPause { for_ms } => {
                 self.limiter.pause(now_ms + for_ms);
                 format!("SES refuses everything for {} s", for_ms / 1_000)
+            }
+            FaultKind::WorkerAway { for_ms } => {
+                if let Some(worker) = self.fleet.active.first().copied() {
+                    self.away(worker, now_ms + for_ms);
+                }
+                format!("a worker's own breaker is open for {} s", for_ms / 1_000)
             }
             FaultKind::SqsErrors { for_ms, share } => {
                 (self.faults.receive_errors_until_ms, self.faults.receive_errors_share) = (now_ms + for_ms, *share);

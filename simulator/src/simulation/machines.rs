@@ -49,7 +49,7 @@ impl Fleet {
 
 /// Is a machine one of the desired ones, as far as the group knows?
 pub(super) fn counts(state: State) -> bool {
-    matches!(state, State::Booting | State::Active | State::Dead)
+    matches!(state, State::Booting | State::Active | State::Away | State::Dead)
 }
 
 impl World<'_> {
@@ -125,10 +125,31 @@ impl World<'_> {
     fn activate(&mut self, number: u32) {
         let start = Use { at_ms: self.now_ms, ..Use::default() };
         let worker = &mut self.workers[number as usize];
-        worker.state = State::Active;
-        (worker.hosted, worker.pointed) = (start, start);
+        (worker.hosted, worker.pointed, worker.told_ms) = (start, start, self.now_ms);
+        self.take_part(number);
+    }
+
+    /// A worker takes mail, from now on.
+    fn take_part(&mut self, number: u32) {
+        let worker = &mut self.workers[number as usize];
+        (worker.state, worker.seen_ms) = (State::Active, Some(self.now_ms));
+        self.fleet.free_slots += u64::from(self.plan.machine.slots - worker.count());
         self.fleet.active.push(number);
-        self.fleet.free_slots += u64::from(self.plan.machine.slots);
+    }
+
+    /// A worker's own breaker opens, until then.
+    pub(super) fn away(&mut self, number: u32, until_ms: u64) {
+        self.deactivate(number);
+        self.workers[number as usize].state = State::Away;
+        self.events.plan(until_ms, Event::Back(number));
+    }
+
+    /// A worker's own breaker closes.
+    pub(super) fn back(&mut self, number: u32) {
+        if self.workers[number as usize].state == State::Away {
+            self.take_part(number);
+            self.dispatch(Some(number));
+        }
     }
 
     fn deactivate(&mut self, number: u32) {
@@ -143,7 +164,7 @@ impl World<'_> {
         let zone = self.fullest_zones().1;
         let candidates = self.fleet.members.iter().copied().filter(|number| {
             let worker = &self.workers[*number as usize];
-            matches!(worker.state, State::Booting | State::Active)
+            matches!(worker.state, State::Booting | State::Active | State::Away)
         });
         let Some(number) = candidates.min_by_key(|number| (self.workers[*number as usize].zone != zone, *number)) else { return };
         let is_idle = {
@@ -162,7 +183,8 @@ impl World<'_> {
 
     /// A machine that drained is gone.
     pub(super) fn ended(&mut self, number: u32) {
-        self.publish_of(number);
+        let workers = self.workers_seen();
+        self.publish_of(number, workers, true);
         let worker = &mut self.workers[number as usize];
         worker.state = State::Gone;
         worker.gone_ms = Some(self.now_ms);

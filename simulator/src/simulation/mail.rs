@@ -95,7 +95,7 @@ impl World<'_> {
     pub(super) fn ready(&mut self, number: u32, slot: u32) {
         let (now_ms, live) = (self.now_ms, self.fleet.active.len());
         let worker = &mut self.workers[number as usize];
-        if !matches!(worker.state, State::Active | State::Draining) {
+        if !worker.state.works() {
             return;
         }
         let mut pace = worker.pace;
@@ -149,7 +149,7 @@ impl World<'_> {
                 self.fleet.free_slots += 1;
                 self.dispatch(Some(number));
             }
-            _ if worker.count() == 0 => self.ended(number),
+            State::Draining if worker.count() == 0 => self.ended(number),
             _ => {}
         }
     }
