@@ -80,6 +80,21 @@ fn steady_load_of_any_utilisation_leaves_the_fleet_alone() {
 }
 
 #[test]
+fn a_bin_of_which_only_some_workers_have_told_calls_for_no_machines() {
+    let machine = Machine { slots: 4, latency: Latency::LogNormal { p50_ms: 300.0, p99_ms: 1_000.0 }, ..stories::slow_machine() };
+    for (machines, seed) in [(2, 1), (5, 2), (20, 3)] {
+        // So late that an alarm by the minute sees a sixth of the minute, and each worker at a moment of its own.
+        for lag_ms in [10_000, 60_000] {
+            let mut plan = stories::steady(deployed("recommended"), machine.clone(), 0.95, machines, seed);
+            (plan.metrics.high_resolution_lag_ms, plan.metrics.publish_jitter_ms) = (lag_ms, 9_000);
+            let run = simulation::run(&plan, &mut |_| {});
+            let ups: Vec<_> = run.events.iter().filter(|event| event.kind == EventKind::ScaleUp).collect();
+            assert!(ups.is_empty(), "{machines} machines, seed {seed}, {lag_ms} ms late: {ups:?}");
+        }
+    }
+}
+
+#[test]
 fn the_faithful_profile_swings_under_steady_load() {
     let mut reversals: f64 = 0.0;
     for percent in [45, 95] {
@@ -124,6 +139,24 @@ fn a_pause_of_ses_multiplies_no_machines() {
     assert!(ups.iter().all(|up| up.at_ms >= 2_100_000), "none while SES is away: {ups:?}");
     assert!(run.events.iter().any(|event| event.text == "SesAway: OK -> ALARM"), "people are told: {:?}", run.events);
     assert_eq!((run.mail.lost, run.mail.parked), (0, 0));
+}
+
+#[test]
+fn one_worker_that_cannot_send_neither_silences_a_surge_nor_calls_for_machines() {
+    // Three of which two carry it: the third's age grows, and nobody needs a machine for that.
+    let away = |factor: f64| {
+        let mut plan = an_hour(factor);
+        plan.scaling.group.desired = 3;
+        plan.scaling.group.min = 3;
+        plan.faults = vec![Fault { at_ms: 300_000, kind: FaultKind::WorkerAway { for_ms: 3_000_000 } }];
+        simulation::run(&plan, &mut |_| {})
+    };
+    let calm = away(1.0);
+    assert_eq!(calm.fleet.scale_ups, 0, "{:?}", calm.events);
+    assert!(calm.events.iter().any(|event| event.text == "SesAway: OK -> ALARM"), "people are told: {:?}", calm.events);
+    let surge = away(20.0);
+    let up = surge.events.iter().find(|event| event.kind == EventKind::ScaleUp).expect("two workers carry 80 of 200 mails a second");
+    assert!((600_000..660_000).contains(&up.at_ms), "as soon as with all three: {up:?}");
 }
 
 #[test]

@@ -150,6 +150,10 @@ async fn an_idle_worker_tells_of_every_period_and_calls_once_a_period_however_mu
         assert_eq!((datum.namespace.as_str(), datum.resolution_s), ("replyfleet", 1));
         assert_eq!(datum.dimensions["AutoScalingGroupName"], "workers");
     }
+    let reported = cloudwatch.of("reported_time");
+    let seconds: f64 = reported.iter().flat_map(|datum| &datum.values).map(|(value, _)| value).sum();
+    // One worker is the whole fleet. A batch from before it was counted does not say.
+    assert!(reported.len() >= 5 && seconds <= start.elapsed().as_secs_f64() && seconds >= 4.0, "{seconds} s in {} batches", reported.len());
     for name in every_period {
         let data = cloudwatch.of(name);
         assert!(data.iter().all(|datum| datum.dimensions.len() == 1), "{name}");

@@ -149,12 +149,13 @@ fn trouble_with_ses_calls_for_no_machines() {
     for (alarm, waits, period_s) in
         [("PredictedWaitHigh", "waiting", 10.0), ("PredictedWaitHighMinute", "waiting", 60.0), ("OldestAgeHigh", "oldest", 0.0)]
     {
-        let with = |more: &[(&str, f64)]| value_of(alarm, &[&[(waits, 900.0), ("throttled", 0.0), ("ended", 100.0)], more].concat());
+        let with = |more: &[(&str, f64)]| value_of(alarm, &[&[(waits, 900.0), ("throttled", 0.0), ("ended", 100.0), ("told", 4.0)], more].concat());
         let wanted = if waits == "waiting" { 900.0 * period_s / 100.0 } else { 900.0 };
         assert_eq!(with(&[]), Some(wanted), "{alarm}");
         assert_eq!(with(&[("put_back", 50.0)]), Some(wanted), "{alarm}: a half of them");
         assert_eq!(with(&[("put_back", 51.0)]), Some(0.0), "{alarm}: SES's rate is full");
-        assert_eq!(with(&[("away", 1.0)]), Some(0.0), "{alarm}: SES is away");
+        assert_eq!(with(&[("away", 2.0)]), Some(wanted), "{alarm}: for two of four workers, and the others need help");
+        assert_eq!(with(&[("away", 3.0)]), Some(0.0), "{alarm}: SES is away for most");
         assert_eq!(value_of(alarm, &[(waits, 900.0), ("throttled", 1.0), ("ended", 100.0)]), Some(0.0), "{alarm}: SES refuses");
         assert_eq!(value_of(alarm, &[(waits, 900.0), ("throttled", 1.0)]), Some(0.0), "{alarm}: and nothing ended");
     }
@@ -170,6 +171,20 @@ fn a_period_in_which_nothing_ended_is_not_well_but_unknown() {
     }
     assert_eq!(value_of("OldestAgeHigh", &[("oldest", 61.0), ("throttled", 0.0)]), Some(61.0), "a fleet that hangs");
     assert_eq!(value_of("OldestAgeHigh", &[]), None);
+}
+
+#[test]
+fn a_period_that_some_workers_have_not_told_of_yet_shows_the_same_wait() {
+    for (alarm, period_s) in [("PredictedWaitHigh", 10.0), ("PredictedWaitHighMinute", 60.0)] {
+        // Eight workers end five a second each; so many have told, the last for a part of the period only.
+        for share in [1.0, 0.125, 0.5, 0.02] {
+            let known = [("waiting", 120.0), ("throttled", 0.0), ("ended", share * 40.0 * period_s), ("reported", share * period_s)];
+            let wait = value_of(alarm, &known).expect("known");
+            assert!((wait - 3.0).abs() < 1e-9, "{alarm}, {share}: {wait}");
+        }
+        let nobody_counts = value_of(alarm, &[("waiting", 120.0), ("throttled", 0.0), ("ended", 40.0 * period_s)]);
+        assert_eq!(nobody_counts, Some(3.0), "{alarm}: without the database all are taken to have told");
+    }
 }
 
 #[test]

@@ -67,6 +67,23 @@ fn ses_paused_stops_answers_and_loses_none() {
 }
 
 #[test]
+fn a_worker_whose_own_breaker_is_open_takes_nothing_and_comes_back() {
+    let faults = vec![at(300, FaultKind::WorkerAway { for_ms: 300_000 })];
+    let plan = Plan { machine: slots(10, Latency::Constant(500.0)), faults, ..Plan::new(fixed(2), vec![30.0; 1_800], 3) };
+    let run = simulate(&plan);
+    assert_conserved(&run);
+    let answered = |from_ms: u64| {
+        let points = run.series.iter().filter(|point| (from_ms..from_ms + 250_000).contains(&point.at_ms));
+        points.map(|point| f64::from(point.answered)).sum::<f64>() / 250.0
+    };
+    // One of two answers 20 a second, both together 40.
+    for (from_ms, wanted) in [(10_000, 30.0), (320_000, 20.0), (610_000, 35.0), (1_500_000, 30.0)] {
+        assert!((answered(from_ms) - wanted).abs() < 6.0, "{from_ms}: {}", answered(from_ms));
+    }
+    assert_eq!((run.fleet.launches, run.fleet.machines_at_end), (0, 2), "the machine is well");
+}
+
+#[test]
 fn the_accounts_rate_binds_the_fleet_whatever_its_size() {
     let ses = Ses { rate: Some(14.0), burst: 14.0, ..Ses::default() };
     let answered = |machines| {
