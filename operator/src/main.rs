@@ -15,6 +15,7 @@ mod manual;
 mod metrics;
 mod postfix_maps;
 mod queue;
+mod secrets;
 mod simulate;
 mod status;
 mod switch;
@@ -71,6 +72,8 @@ enum Command {
     Metrics(metrics::MetricsArguments),
     /// Simulates a surge under the deployed scaling policy, and shows what becomes of mail, waits and machines.
     Simulate(Box<simulate::SimulateArguments>),
+    /// Fetches this machine's secrets from AWS Secrets Manager into a folder in memory; for a unit that runs before the others.
+    Secrets(secrets::SecretsArguments),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -113,6 +116,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::PostfixMaps(maps) => postfix_maps::run(&maps, &Settings::load(&config)?).await,
         Command::Metrics(metrics) => metrics::run(&metrics, &config).await,
         Command::Simulate(simulate) => simulate::run(&simulate),
+        Command::Secrets(secrets) => secrets::run(&secrets, &config).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { dir } => manual::pages(&dir),
     }

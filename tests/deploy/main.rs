@@ -6,5 +6,6 @@
 
 mod image;
 mod packages;
+mod secrets;
 mod tree;
 mod units;
