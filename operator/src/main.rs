@@ -11,6 +11,7 @@ mod dns;
 mod explain;
 mod ledger;
 mod lists;
+mod mail_queue;
 mod manual;
 mod metrics;
 mod postfix_maps;
@@ -74,6 +75,8 @@ enum Command {
     Simulate(Box<simulate::SimulateArguments>),
     /// Fetches this machine's secrets from AWS Secrets Manager into a folder in memory; for a unit that runs before the others.
     Secrets(secrets::SecretsArguments),
+    /// Watches the mail queue of this machine's Postfix: publishes it, and has the machine's end wait until it is empty.
+    MailQueue(mail_queue::MailQueueArguments),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -117,6 +120,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Metrics(metrics) => metrics::run(&metrics, &config).await,
         Command::Simulate(simulate) => simulate::run(&simulate),
         Command::Secrets(secrets) => secrets::run(&secrets, &config).await,
+        Command::MailQueue(mail_queue) => mail_queue::run(&mail_queue, &Settings::load(&config)?).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Manual { dir } => manual::pages(&dir),
     }

@@ -1,41 +1,42 @@
 //! EC2 Auto Scaling: what a called policy makes of the desired capacity. Only arithmetic and waiting; who launches and ends machines is
-//! the simulation. The rules are those of the user guide: "Step and simple scaling policies", "Scaling cooldowns".
+//! the simulation, or a test's local fleet. The rules are those of the user guide: "Step and simple scaling policies", "Scaling cooldowns".
 
 use crate::scaling::{AdjustmentType, Group, Policy, Step};
 
 /// What the group knows of its machines when a policy is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub struct Facts {
     /// Desired capacity.
-    pub(crate) desired: u32,
+    pub desired: u32,
     /// Machines of these that are launched and not warm.
-    pub(crate) warming: u32,
+    pub warming: u32,
     /// Machines that end, beyond the desired.
-    pub(crate) terminating: u32,
+    pub terminating: u32,
     /// Is a machine being launched (until EC2 says *running*) or ended?
-    pub(crate) is_activity: bool,
+    pub is_activity: bool,
     /// When the last such activity ended, in milliseconds.
-    pub(crate) activity_ended_ms: Option<u64>,
+    pub activity_ended_ms: Option<u64>,
     /// The cooldown of the policy that began it, or the group's, in milliseconds.
-    pub(crate) cooldown_ms: u64,
+    pub cooldown_ms: u64,
     /// The time, in milliseconds.
-    pub(crate) now_ms: u64,
+    pub now_ms: u64,
 }
 
 /// A call of a policy.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Call<'a> {
-    pub(crate) policy: &'a Policy,
+pub struct Call<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
     /// The newest data point of the alarm.
-    pub(crate) value: f64,
+    pub value: f64,
     /// The alarm's threshold (for target tracking, the target).
-    pub(crate) threshold: f64,
+    pub threshold: f64,
     /// Does the alarm ring above its threshold?
-    pub(crate) is_above: bool,
+    pub is_above: bool,
 }
 
 /// The capacity that a call asks for, within the group's bounds; none if it must wait, or changes nothing.
-pub(crate) fn asked(group: &Group, facts: &Facts, call: &Call<'_>) -> Option<u32> {
+pub fn asked(group: &Group, facts: &Facts, call: &Call<'_>) -> Option<u32> {
     let asked = match call.policy {
         Policy::Simple { adjustment_type, adjustment, .. } => {
             let is_cooling = facts.activity_ended_ms.is_some_and(|ended| facts.now_ms < ended + facts.cooldown_ms);
@@ -100,7 +101,7 @@ fn adjusted(kind: AdjustmentType, adjustment: i32, capacity: u32, magnitude_min:
 
 /// Of several calls at once the one that gives the largest capacity wins, for growing and for shrinking: its number and the capacity. Each
 /// comes with its own facts, since warm-up differs by policy.
-pub(crate) fn largest(group: &Group, calls: &[(Call<'_>, Facts)]) -> Option<(usize, u32)> {
+pub fn largest(group: &Group, calls: &[(Call<'_>, Facts)]) -> Option<(usize, u32)> {
     let asked = calls.iter().enumerate().filter_map(|(number, (call, facts))| asked(group, facts, call).map(|capacity| (number, capacity)));
     asked.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }

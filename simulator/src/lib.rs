@@ -8,7 +8,7 @@
 mod alarm;
 mod arrivals;
 mod event_queue;
-mod group;
+pub mod group;
 pub mod histogram;
 mod limiter;
 mod mail_queue;

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod image;
+mod local_fleet;
+mod mail_queue;
 mod packages;
 mod secrets;
 mod tree;

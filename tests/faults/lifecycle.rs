@@ -1,9 +1,8 @@
 //! Row 33, on a machine that its Auto Scaling group ends: the worker drains, completes the hook and ends with 0. A metadata service
 //! that is away disturbs nobody.
 
-use std::sync::{Arc, Mutex};
-
 use replyfleet_tests::{
+    autoscaling::AutoScaling,
     metadata::Metadata,
     ministack::free_port,
     wait_for,
@@ -15,29 +14,15 @@ use crate::bed::{Bed, PATIENCE};
 const BASE: &str = "database.url = \"sqlite:DIR/ledger.db\"\nsend.SES = { kind = \"maildir\", dir = \"DIR/replies\" }";
 const STATE: &str = "autoscaling/target-lifecycle-state";
 
-/// Auto Scaling of the test's own; returns its URL and the calls that came.
-fn group() -> (String, Arc<Mutex<Vec<String>>>) {
-    let calls: Arc<Mutex<Vec<String>>> = Arc::default();
-    let seen = Arc::clone(&calls);
-    let url = serve(move |request| {
-        let call = String::from_utf8_lossy(&request.body).into_owned();
-        let action = call.split('&').find_map(|part| part.strip_prefix("Action=")).unwrap_or_default().to_owned();
-        seen.lock().unwrap().push(call);
-        let body = format!("<{action}Response><{action}Result/><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></{action}Response>");
-        Answer::new(200, body).with("Content-Type", "text/xml")
-    });
-    (url, calls)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_on_a_machine_that_is_ended_drains_and_completes_the_hook() {
     for (group_setting, tag) in [("group = \"workers\",", ""), ("", "workers")] {
-        let (url, calls) = group();
+        let group = AutoScaling::start();
         let metadata = Metadata::start(&[("instance-id", "i-0123")]);
         if !tag.is_empty() {
             metadata.set("tags/instance/aws:autoscaling:groupName", tag);
         }
-        let aws = format!("aws = {{ region = \"us-east-1\", endpoint_url = \"{url}\", imds_endpoint_url = \"{}\" }}", metadata.url);
+        let aws = format!("aws = {{ region = \"us-east-1\", endpoint_url = \"{}\", imds_endpoint_url = \"{}\" }}", group.url, metadata.url);
         let bed = Bed::new(&format!("{BASE}\n{aws}\ntermination = {{ {group_setting} hook = \"drain\" }}"));
         let mut worker = bed.start_ready();
         bed.put(1).await;
@@ -48,17 +33,9 @@ async fn a_worker_on_a_machine_that_is_ended_drains_and_completes_the_hook() {
         metadata.set(STATE, "Terminated");
         assert!(worker.wait(PATIENCE).success(), "{}", worker.log());
         assert_eq!(bed.answered("replies").len(), 2);
-        let calls = calls.lock().unwrap().clone();
-        let complete = calls.last().expect("a call");
-        for part in [
-            "Action=CompleteLifecycleAction",
-            "AutoScalingGroupName=workers",
-            "LifecycleHookName=drain",
-            "InstanceId=i-0123",
-            "LifecycleActionResult=CONTINUE",
-        ] {
-            assert!(complete.split('&').any(|found| found == part), "{part}: {complete}");
-        }
+        assert!(group.has_completed("i-0123", "drain"));
+        let completions = group.calls("CompleteLifecycleAction");
+        assert!(completions.iter().all(|call| call["AutoScalingGroupName"] == "workers"), "{completions:?}");
     }
 }
 

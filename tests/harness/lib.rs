@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod autoscaling;
 pub mod cloudwatch;
 pub mod cloudwatch_figures;
 pub mod cloudwatch_read;

@@ -1,7 +1,8 @@
 //! The end of a machine of an Auto Scaling group: the worker asks the instance's metadata service whether the group ends it,
-//! drains as on SIGTERM, says now and then that it still does, and completes the lifecycle hook.
+//! drains as on SIGTERM, says now and then that it still does, and completes the lifecycle hook. `replyfleet mail-queue` does the
+//! same with a hook of its own, for the mail that waits in Postfix.
 //!
-//! Only where `[termination] hook` names one. A metadata service that is away, or has no such state, changes nothing: it is
+//! Only where a hook is named (`[termination] hook`). A metadata service that is away, or has no such state, changes nothing: it is
 //! asked again. If the hook cannot be completed, the group ends the machine by itself when the hook's time is over.
 
 mod aws;

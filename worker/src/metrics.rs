@@ -8,6 +8,7 @@ mod data;
 pub mod figures;
 pub mod gauges;
 mod host;
+pub mod machine;
 pub mod prometheus;
 mod publisher;
 pub(crate) mod sampler;

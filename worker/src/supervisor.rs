@@ -1,4 +1,5 @@
-//! What systemd is told (sd_notify): that the worker is ready, what it waits for, that it stops, and that it still moves.
+//! What systemd is told (sd_notify): that the worker is ready, what it waits for, that it stops, and that it still moves. The
+//! operator's services tell it by this, too.
 //!
 //! Without systemd nothing is told, and nothing here fails: a notice that gets lost is systemd's to miss. A socket that nobody
 //! reads blocks who writes to it; so a thread of its own writes, and the worker goes on.
@@ -21,7 +22,7 @@ const BACKLOG_MAX: usize = 16;
 
 /// What is told.
 enum Notice {
-    Ready,
+    Ready(&'static str),
     Stopping,
     Status(String),
     StartsWithin(Duration),
@@ -44,7 +45,12 @@ static TELLER: LazyLock<mpsc::Sender<Notice>> = LazyLock::new(|| {
 
 /// The worker answers requests.
 pub fn ready() {
-    tell(Notice::Ready);
+    ready_as("answering");
+}
+
+/// A program is ready, and does this, for `systemctl status`.
+pub fn ready_as(text: &'static str) {
+    tell(Notice::Ready(text));
 }
 
 /// The worker finishes what it has in hand.
@@ -74,7 +80,7 @@ pub async fn keep_telling(pulse: Arc<Pulse>) {
         if is_alive && BACKLOG.load(Ordering::Relaxed) < BACKLOG_MAX {
             tell(Notice::Moves);
         } else if !is_alive && was_alive {
-            tracing::error!("the worker's loop is stuck; systemd is told no more that it moves");
+            tracing::error!("the loop is stuck; systemd is told no more that it moves");
         }
         was_alive = is_alive;
     }
@@ -87,7 +93,7 @@ fn tell(notice: Notice) {
 
 fn write(notice: &Notice) {
     let told = match notice {
-        Notice::Ready => sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("answering")]),
+        Notice::Ready(text) => sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(text)]),
         Notice::Stopping => sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("finishing what is in hand")]),
         Notice::Status(text) => sd_notify::notify(&[NotifyState::Status(text)]),
         Notice::StartsWithin(time) => sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))]),

@@ -11,7 +11,7 @@ use replyfleet::clock::UnixMillis;
 use super::{
     OpenBreaker,
     figures::{Distribution, Figures},
-    gauges::Gauges,
+    gauges::{Gauges, MailQueue},
     table::{self, GROUP, Metric},
 };
 
@@ -115,6 +115,12 @@ impl Told<'_> {
     pub(super) fn host(&self, memory: Option<f64>, disk: Option<f64>) -> Vec<Datum> {
         let shares = [(&table::MEMORY, memory), (&table::DISK, disk)];
         shares.into_iter().filter_map(|(metric, share)| Some(self.one(metric, [], share?))).collect()
+    }
+
+    /// What waits in the machine's Postfix.
+    pub(super) fn mail_queue(&self, queue: MailQueue) -> Vec<Datum> {
+        let age = self.one(&table::MAIL_QUEUE_AGE, [], queue.oldest_age.as_secs_f64());
+        vec![self.count(&table::MAIL_QUEUE_DEPTH, [], queue.depth), age]
     }
 
     fn dimensions<const N: usize>(&self, metric: &Metric, values: [String; N]) -> Vec<(&'static str, String)> {

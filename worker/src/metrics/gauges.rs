@@ -32,6 +32,15 @@ pub struct Gauges {
     pub catalogue_age: Duration,
 }
 
+/// What waits in the mail queue of a machine's Postfix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MailQueue {
+    /// How many mails, wherever in its queues.
+    pub depth: u64,
+    /// How long ago the oldest of them came; zero if there is none.
+    pub oldest_age: Duration,
+}
+
 /// The gauges as they were at a time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sampled {

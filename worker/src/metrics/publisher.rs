@@ -72,7 +72,7 @@ pub(super) trait Sink: Send + Sync {
 
 /// Parcels that wait to be sent.
 #[derive(Default)]
-struct Backlog {
+pub(super) struct Backlog {
     parcels: Mutex<VecDeque<Parcel>>,
     /// There will be no more.
     is_closed: AtomicBool,
@@ -94,6 +94,15 @@ impl Backlog {
         let given_up = before - parcels.len();
         parcels.push_back(parcel);
         given_up
+    }
+
+    /// Adds all of a period, for [`send`] to send.
+    pub(super) fn add(&self, made: impl IntoIterator<Item = Parcel>) {
+        let given_up: usize = made.into_iter().map(|parcel| self.push(parcel)).sum();
+        if given_up > 0 {
+            tracing::warn!(given_up, "metrics that could not be published for 15 minutes are given up");
+        }
+        self.changed.notify_one();
     }
 }
 
@@ -158,7 +167,7 @@ async fn turned(stop: &mut watch::Receiver<bool>) {
 }
 
 /// CloudWatch, and the group, for which the instance is asked until it says: a worker that is not counted makes the fleet look small.
-async fn open(settings: &Settings) -> Result<(CloudWatch, String), String> {
+pub(super) async fn open(settings: &Settings) -> Result<(CloudWatch, String), String> {
     let mut tries = 1;
     let group = loop {
         match group(settings).await {
@@ -236,12 +245,9 @@ async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, metrics: Arc<Metr
             made.extend(parcels(at, HOST_NAMESPACE, telling.host(memory, disk)));
         }
         (told, told_at) = (figures, figures_at);
-        let given_up: usize = made.into_iter().map(|parcel| backlog.push(parcel)).sum();
-        if given_up > 0 {
-            tracing::warn!(given_up, "metrics that could not be published for 15 minutes are given up");
-        }
+        // Before they are added: who sends them is to see that they are the last.
         backlog.is_closed.store(is_last, Ordering::SeqCst);
-        backlog.changed.notify_one();
+        backlog.add(made);
         if is_last {
             break;
         }
@@ -272,7 +278,7 @@ impl Busy {
 }
 
 /// The task that sends; it ends with who waits for it.
-struct Sending(JoinHandle<()>);
+pub(super) struct Sending(pub(super) JoinHandle<()>);
 
 impl Sending {
     async fn join(mut self) {
@@ -287,14 +293,14 @@ impl Drop for Sending {
 }
 
 /// When the period ends in which it is `now`.
-fn period_end(now: UnixMillis, period: Duration) -> UnixMillis {
+pub(super) fn period_end(now: UnixMillis, period: Duration) -> UnixMillis {
     let millis = period_millis(period);
     UnixMillis((now.0 / millis + 1) * millis)
 }
 
 /// The stamp of a batch that was to be made at `end` and is made `now`: the last millisecond of the period that was over last.
 /// A process that stood still for a while tells of all that time in one batch.
-fn stamp(end: UnixMillis, now: UnixMillis, period: Duration) -> UnixMillis {
+pub(super) fn stamp(end: UnixMillis, now: UnixMillis, period: Duration) -> UnixMillis {
     let over = UnixMillis(now.0 / period_millis(period) * period_millis(period));
     over.max(end) - Duration::from_millis(1)
 }
@@ -304,7 +310,7 @@ fn period_millis(period: Duration) -> u64 {
 }
 
 /// Sends what waits, the oldest first, whenever something is added; after a failure the rest waits for the next period.
-async fn send(backlog: Arc<Backlog>, sink: Arc<dyn Sink>) {
+pub(super) async fn send(backlog: Arc<Backlog>, sink: Arc<dyn Sink>) {
     let mut said = Said::default();
     loop {
         backlog.changed.notified().await;

@@ -147,6 +147,11 @@ pub const MEMORY: Metric = gauge("MemoryUtilization", Unit::Percent, "Share of t
 /// Its help says what it is.
 pub const DISK: Metric = gauge("DiskSpaceUtilization", Unit::Percent, "Share of the disk with the spool that is used, else of the root's");
 
+/// Only to CloudWatch, by `replyfleet mail-queue`; so the next one.
+pub const MAIL_QUEUE_DEPTH: Metric = gauge("mail_queue_depth", Unit::Count, "Mails that wait in the queues of the machine's Postfix");
+/// Its help says what it is.
+pub const MAIL_QUEUE_AGE: Metric = gauge("mail_queue_age", Unit::Seconds, "How long ago the oldest of them came");
+
 /// The namespace that Amazon's own scripts gave to what a machine says of itself, and the ancestor's alarms look in.
 pub const HOST_NAMESPACE: &str = "System/Linux";
 
@@ -198,6 +203,9 @@ pub const PUBLISHED: [&Metric; 19] = [
     &CATALOGUE_AGE,
 ];
 
+/// What a machine says of itself, only to CloudWatch: the first two by a worker or by `replyfleet mail-queue`, the others by the latter.
+pub const OF_MACHINE: [&Metric; 4] = [&MEMORY, &DISK, &MAIL_QUEUE_DEPTH, &MAIL_QUEUE_AGE];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,17 +216,17 @@ mod tests {
     fn the_document_has_a_row_for_every_metric_with_its_unit_dimension_and_exposed_name() {
         let rows: Vec<Vec<&str>> =
             DOCUMENT.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').map(str::trim).collect()).collect();
-        for metric in EXPOSED.iter().chain(&PUBLISHED).chain(&[&MEMORY, &DISK]) {
+        for metric in EXPOSED.iter().chain(&PUBLISHED).chain(&OF_MACHINE) {
             let row = rows.iter().find(|row| row[1] == format!("`{}`", metric.name)).unwrap_or_else(|| panic!("{} has no row", metric.name));
             assert_eq!(row[2], format!("{:?}", metric.unit), "{}", metric.name);
             assert_eq!(
                 row[3],
-                if PUBLISHED.contains(metric) || metric.unit == Unit::Percent { metric.dimensions.join(", ") } else { "not there".into() }
+                if PUBLISHED.contains(metric) || OF_MACHINE.contains(metric) { metric.dimensions.join(", ") } else { "not there".into() }
             );
             let exposed = if EXPOSED.contains(metric) { format!("`{}`", labelled(metric)) } else { "not there".into() };
             assert_eq!(row[4], exposed, "{}", metric.name);
         }
-        let names: Vec<&str> = EXPOSED.iter().chain(&PUBLISHED).chain(&[&MEMORY, &DISK]).map(|metric| metric.name).collect();
+        let names: Vec<&str> = EXPOSED.iter().chain(&PUBLISHED).chain(&OF_MACHINE).map(|metric| metric.name).collect();
         for row in rows {
             assert!(names.contains(&row[1].trim_matches('`')), "{} is no metric", row[1]);
         }
