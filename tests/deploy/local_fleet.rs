@@ -2,10 +2,11 @@
 //! the policies of `ami/scaling.yaml` by starting workers and ending them as Auto Scaling ends machines. One SQS, one SES and one
 //! database are everybody's.
 //!
-//! What differs from AWS: a minute of the template is a second here. The emulator (ministack 1.5.33) evaluates alarms on one metric and no
-//! metric math; so in the recommended profile its own alarm on `processing_time`, which else only tells people, calls the way up, and the
-//! faithful profile's low one the way down. It looks at an alarm whenever metrics come, ignores its dimensions (the test has a namespace
-//! of its own), and tells of a change only; that Auto Scaling is called again each minute is the bridge's.
+//! What differs from AWS: time passes a hundred times as fast as the template's, but for periods, which are a second, the shortest that
+//! the emulator (ministack 1.5.33) has. It evaluates alarms on one metric and no metric math; so in the recommended profile its own
+//! alarm on `processing_time`, which else only tells people, calls the way up, and the faithful profile's low one the way down. It looks
+//! at an alarm whenever metrics come, ignores its dimensions (the test has a namespace of its own), and tells of a change only; that Auto
+//! Scaling is called again while an alarm rings is the bridge's.
 
 mod bridge;
 
@@ -44,10 +45,10 @@ use tokio::sync::watch;
 
 use self::bridge::{Bridge, Fleet, SECRET, Wire};
 
-/// A minute of the template in seconds here.
-const LAPSE: u32 = 60;
+/// So many times as fast as in the template time passes here.
+const LAPSE: u32 = 100;
 /// Mails of the surge, how long each has waited when it comes, and how often another comes, before and after.
-const SURGE: usize = 120;
+const SURGE: usize = 60;
 const WAITED: Duration = Duration::from_secs(20);
 const QUIET_EVERY: Duration = Duration::from_millis(400);
 /// How long SES takes for a mail. With two slots a worker answers four a second.

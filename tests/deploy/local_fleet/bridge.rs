@@ -23,7 +23,7 @@ use tokio::sync::watch;
 pub(super) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const HOOK: &str = "drain";
 const STATE: &str = "autoscaling/target-lifecycle-state";
-/// How often policies are called while their alarm rings: the minute of AWS, as fast as the rest.
+/// How often policies are called while their alarm rings: each minute at AWS, and here about as much faster as the rest.
 const CALL_EVERY: Duration = Duration::from_secs(1);
 const CATALOGUE: &str = r#"[{"email_addr": "get@responder.test", "body": "links", "send_method": "SES"}]"#;
 
