@@ -1,5 +1,5 @@
 //! Publishes what a machine is like, for one that runs no worker: how much of its memory and disk is used, and how much mail waits in its
-//! Postfix. One batch a period, by a task of its own; an outage of CloudWatch costs what [`super::publisher`] says.
+//! Postfix. One batch a period, by a task of its own; in an outage of CloudWatch they wait as a worker's do.
 
 use std::{
     path::PathBuf,

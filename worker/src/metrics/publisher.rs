@@ -98,11 +98,15 @@ impl Backlog {
 
     /// Adds all of a period, for [`send`] to send.
     pub(super) fn add(&self, made: impl IntoIterator<Item = Parcel>) {
+        self.fill(made);
+        self.changed.notify_one();
+    }
+
+    fn fill(&self, made: impl IntoIterator<Item = Parcel>) {
         let given_up: usize = made.into_iter().map(|parcel| self.push(parcel)).sum();
         if given_up > 0 {
             tracing::warn!(given_up, "metrics that could not be published for 15 minutes are given up");
         }
-        self.changed.notify_one();
     }
 }
 
@@ -244,10 +248,16 @@ async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, metrics: Arc<Metr
             let (memory, disk) = host::shares(path).await;
             made.extend(parcels(at, HOST_NAMESPACE, telling.host(memory, disk)));
         }
+<<<<<<< HEAD
         (told, told_at) = (figures, figures_at);
         // Before they are added: who sends them is to see that they are the last.
+=======
+        told = figures;
+        // In this order: who sends them may be awake, and must not take the batch before for the last.
+        backlog.fill(made);
+>>>>>>> de8569e (worker: The last batch of metrics is there before it is called the last)
         backlog.is_closed.store(is_last, Ordering::SeqCst);
-        backlog.add(made);
+        backlog.changed.notify_one();
         if is_last {
             break;
         }
