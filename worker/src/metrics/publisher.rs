@@ -248,14 +248,9 @@ async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, metrics: Arc<Metr
             let (memory, disk) = host::shares(path).await;
             made.extend(parcels(at, HOST_NAMESPACE, telling.host(memory, disk)));
         }
-<<<<<<< HEAD
         (told, told_at) = (figures, figures_at);
-        // Before they are added: who sends them is to see that they are the last.
-=======
-        told = figures;
         // In this order: who sends them may be awake, and must not take the batch before for the last.
         backlog.fill(made);
->>>>>>> de8569e (worker: The last batch of metrics is there before it is called the last)
         backlog.is_closed.store(is_last, Ordering::SeqCst);
         backlog.changed.notify_one();
         if is_last {
