@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod contract;
+mod documents;
 
 use std::path::{Path, PathBuf};
 
@@ -190,6 +191,7 @@ fn links_in_the_documents_resolve() {
     let root = repository();
     let mut documents = vec![root.join("README.md"), root.join("CHANGELOG.md")];
     collect(&root.join("docs"), "md", &mut documents);
+    collect(&root.join("ami"), "md", &mut documents);
     let mut broken = Vec::new();
     for document in documents {
         let text = std::fs::read_to_string(&document).unwrap();
