@@ -5,6 +5,7 @@
 
 mod contract;
 mod documents;
+mod machines;
 
 use std::path::{Path, PathBuf};
 
