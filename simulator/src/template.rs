@@ -117,11 +117,7 @@ impl Template {
             Value::Text(text) => Some(text) == group_name.as_ref(),
             _ => false,
         };
-        for resource in resources.iter().filter(|resource| resource.kind == HOOK) {
-            if let Some(seconds) = hook(Properties::of(resource, &scope)?, &is_group)? {
-                group.termination_hook_s = Some(seconds);
-            }
-        }
+        group.termination_hook_s = hooks(&resources, &scope, &is_group)?;
         let mut alarms = BTreeMap::new();
         for resource in resources.iter().filter(|resource| resource.kind == ALARM) {
             if let Some(alarm) = alarm::read(Properties::of(resource, &scope)?, &policies, &is_group)? {
@@ -217,8 +213,27 @@ fn group(mut properties: Properties) -> Result<Group, TemplateError> {
     Ok(group)
 }
 
-/// How long the end of a machine of our group may be held up, in seconds; none if the hook is another group's.
-fn hook(mut properties: Properties, is_group: &impl Fn(&Value) -> bool) -> Result<Option<u32>, TemplateError> {
+/// How long the end of a machine of our group may be held up, in seconds: by the hook that allows most, since it waits for all of them.
+fn hooks(resources: &[Resource<'_>], scope: &Scope<'_>, is_group: &impl Fn(&Value) -> bool) -> Result<Option<u32>, TemplateError> {
+    let mut found: Vec<Hook> = Vec::new();
+    for resource in resources.iter().filter(|resource| resource.kind == HOOK) {
+        found.extend(hook(Properties::of(resource, scope)?, is_group)?);
+    }
+    if let (true, Some(abandons)) = (found.len() > 1, found.iter_mut().find_map(|hook| hook.abandons.take())) {
+        return Err(abandons);
+    }
+    Ok(found.iter().map(|hook| hook.seconds).max())
+}
+
+/// A lifecycle hook of our group.
+struct Hook {
+    seconds: u32,
+    /// What is said if there are others: that one ends the wait for all of them when its time is over.
+    abandons: Option<TemplateError>,
+}
+
+/// None if the hook is another group's.
+fn hook(mut properties: Properties, is_group: &impl Fn(&Value) -> bool) -> Result<Option<Hook>, TemplateError> {
     if !properties.take("AutoScalingGroupName").is_some_and(|group| is_group(&group.value)) {
         return Ok(None);
     }
@@ -227,6 +242,11 @@ fn hook(mut properties: Properties, is_group: &impl Fn(&Value) -> bool) -> Resul
         return Err(properties.wrong("LifecycleTransition", format!("{transition} delays what is added, and is not simulated")));
     }
     let seconds = properties.optional_number("HeartbeatTimeout")?.unwrap_or(3_600);
-    properties.finish(&["DefaultResult", "LifecycleHookName", "NotificationMetadata", "NotificationTargetARN", "RoleARN"])?;
-    Ok(Some(seconds))
+    let abandons = match properties.optional_text("DefaultResult")?.as_deref() {
+        Some("CONTINUE") => None,
+        // Also where nothing is said.
+        _ => Some(properties.wrong("DefaultResult", "ends the wait for the group's other hooks, which is not simulated; wants CONTINUE".into())),
+    };
+    properties.finish(&["LifecycleHookName", "NotificationMetadata", "NotificationTargetARN", "RoleARN"])?;
+    Ok(Some(Hook { seconds, abandons }))
 }

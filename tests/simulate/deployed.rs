@@ -37,15 +37,19 @@ fn scaling(described: &Value) -> Scaling {
         described["resources"].as_object().unwrap().iter().map(|(id, physical)| (physical.as_str().unwrap(), id.as_str())).collect();
     let told = described["told"].as_object().unwrap();
     let [group] = list(&described["groups"]) else { panic!("one group") };
-    let [hook] = list(&described["hooks"]) else { panic!("one hook") };
-    assert_eq!(hook["LifecycleTransition"], "autoscaling:EC2_INSTANCE_TERMINATING");
+    let hooks = list(&described["hooks"]);
+    for hook in hooks {
+        assert_eq!(hook["LifecycleTransition"], "autoscaling:EC2_INSTANCE_TERMINATING");
+        assert_eq!(hook["DefaultResult"], "CONTINUE");
+    }
     let group = Group {
         min: whole(&group["MinSize"]).unwrap(),
         max: whole(&group["MaxSize"]).unwrap(),
         desired: whole(&group["DesiredCapacity"]).unwrap(),
         cooldown_s: whole(&group["DefaultCooldown"]).unwrap(),
         warmup_s: whole(&told["WorkersDefaultInstanceWarmup"]["DefaultInstanceWarmup"]),
-        termination_hook_s: whole(&hook["HeartbeatTimeout"]),
+        // A machine goes when all of them are done.
+        termination_hook_s: hooks.iter().filter_map(|hook| whole(&hook["HeartbeatTimeout"])).max(),
     };
     let policies = list(&described["policies"]).iter().map(|one| (logical[text(&one["PolicyARN"])].to_owned(), policy(one))).collect();
     let is_policy = |action: &Value| logical.get(text(action)).map(|id| (*id).to_owned());

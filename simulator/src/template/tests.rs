@@ -271,6 +271,28 @@ fn what_would_change_the_scaling_is_not_passed_over() {
 }
 
 #[test]
+fn a_machines_end_waits_for_the_longest_of_its_hooks() {
+    let drain = |values: &[(&str, &str)]| deployed(values).expect("valid").group.termination_hook_s;
+    assert_eq!(drain(&[("MailQueueHook", "yes"), ("DrainSecondsMax", "901")]), Some(901));
+    let hook = |id: &str, seconds: u32, result: &str| {
+        format!(
+            "  {id}:\n    Type: AWS::AutoScaling::LifecycleHook\n    Properties:\n      AutoScalingGroupName: !Ref Group\n      HeartbeatTimeout: {seconds}\n      \
+             LifecycleTransition: autoscaling:EC2_INSTANCE_TERMINATING\n{result}"
+        )
+    };
+    let with = |hooks: &[String]| small(|text| hooks.iter().fold(text, |text, hook| text + hook));
+    const CONTINUE: &str = "      DefaultResult: CONTINUE\n";
+    let both = with(&[hook("A", 500, CONTINUE), hook("B", 40, CONTINUE)]).expect("valid");
+    assert_eq!(both.group.termination_hook_s, Some(500));
+    assert_eq!(with(&[hook("A", 500, "")]).expect("alone it may").group.termination_hook_s, Some(500));
+    for wrong in ["", "      DefaultResult: ABANDON\n"] {
+        let error = with(&[hook("A", 500, CONTINUE), hook("B", 40, wrong)]).expect_err("it ends the other's wait");
+        assert_eq!(error.place, "B.DefaultResult");
+        assert!(error.text.contains("CONTINUE"), "{error}");
+    }
+}
+
+#[test]
 fn a_policy_that_is_not_made_cannot_be_called() {
     let result = small(|text| {
         text.replace("  Up:\n", "  Up:\n    Condition: IsLarge\n").replace("Resources:", "  IsLarge: !Not [!Condition IsSmall]\nResources:")
