@@ -9,5 +9,6 @@ mod local_fleet;
 mod mail_queue;
 mod packages;
 mod secrets;
+mod stack;
 mod tree;
 mod units;

@@ -67,12 +67,22 @@ impl Ministack {
     pub fn shared() -> Result<&'static Self, NoWorld> {
         static SHARED: OnceLock<Ministack> = OnceLock::new();
         program()?;
-        Ok(SHARED.get_or_init(Self::start))
+        Ok(SHARED.get_or_init(|| Self::start(&[])))
+    }
+
+    /// One of a test's own that asks IAM about every call: all is allowed to the access key `test` with the secret `test`, and to a role
+    /// what its policies say.
+    ///
+    /// # Errors
+    /// [`NoWorld`] if it is not installed.
+    pub fn with_iam() -> Result<Self, NoWorld> {
+        program()?;
+        Ok(Self::start(&[("AUTH", "true")]))
     }
 
     /// # Panics
     /// If it does not start.
-    fn start() -> Self {
+    fn start(more: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("temporary folder");
         let port = free_port();
         let log = std::fs::File::create(dir.path().join("log")).expect("log file");
@@ -80,6 +90,7 @@ impl Ministack {
             .args(["-c", UNTIL_STDIN_ENDS, "sh"])
             .arg(program().unwrap())
             .envs(environment(dir.path(), port))
+            .envs(more.iter().copied())
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
