@@ -70,6 +70,15 @@ impl Ministack {
         Ok(SHARED.get_or_init(|| Self::start(&[])))
     }
 
+    /// One of a test's own, in which nobody else makes anything.
+    ///
+    /// # Errors
+    /// [`NoWorld`] if it is not installed.
+    pub fn alone() -> Result<Self, NoWorld> {
+        program()?;
+        Ok(Self::start(&[]))
+    }
+
     /// One of a test's own that asks IAM about every call: all is allowed to the access key `test` with the secret `test`, and to a role
     /// what its policies say.
     ///
