@@ -89,7 +89,7 @@ def wait_until_started():
 
 def started():
     units = wait_until_started()
-    ours = [os.path.basename(path) for path in glob.glob("/lib/systemd/system/replyfleet-*.service")]
+    ours = [os.path.basename(path) for folder in ("lib", "etc") for path in glob.glob(f"/{folder}/systemd/system/replyfleet-*.service")]
     say(
         "started",
         units=units,
