@@ -92,7 +92,7 @@ fn done(output: Output) -> String {
 #[track_caller]
 fn ask(ministack: &Ministack, question: &[&str], input: &Value) -> Value {
     let mut child = command(venv().join("bin/python"), ministack)
-        .arg("tests/deploy/stack.py")
+        .args(["-B", "tests/deploy/stack.py"])
         .args(question)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
