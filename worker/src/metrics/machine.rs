@@ -69,7 +69,7 @@ async fn publish(plan: Plan, sink: Arc<dyn Sink>, group: &str, queue: &watch::Re
         let end = period_end(clock.now(), plan.period);
         tokio::time::sleep(end.since(clock.now())).await;
         let at = stamp(end, clock.now(), plan.period);
-        let telling = Told { group, figures: &figures, gauges: None, busy_fraction: None, breakers: &[] };
+        let telling = Told { group, figures: &figures, gauges: None, busy_fraction: None, time: plan.period, workers: None, breakers: &[] };
         let (memory, disk) = host::shares(plan.disk.clone()).await;
         let seen = *queue.borrow();
         let data = seen.filter(|(at, _)| at.elapsed() < FRESH).map(|(_, queue)| telling.mail_queue(queue)).unwrap_or_default();
