@@ -122,7 +122,7 @@ def restarts():
 
 def ended(states):
     wait_for_phase("end")
-    lmtp = lines("journalctl", "--no-pager", "-o", "cat", "-t", "postfix/lmtp")
+    lmtp = lines("journalctl", "--quiet", "--no-pager", "-o", "cat", "-t", "postfix/lmtp")
     say(
         "ended",
         restarts=states,
@@ -132,7 +132,7 @@ def ended(states):
         journal_on_disk=glob.glob("/var/log/journal/*/*"),
         logs=lines("find", "/var/log", "-type", "f", "-size", "+0"),
         queues={name: lines("postqueue", "-c", name, "-j") for name in ("/etc/postfix", "/etc/postfix-out")},
-        errors=lines("journalctl", "--no-pager", "-o", "short", "-p", "err"),
+        errors=lines("journalctl", "--quiet", "--no-pager", "-o", "short", "-p", "err"),
         disk=lines("df", "--output=size,used", "-m", "/")[-1].split(),
         memory=lines("free", "-m")[1].split() if os.path.exists("/usr/bin/free") else [],
     )
