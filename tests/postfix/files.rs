@@ -288,6 +288,7 @@ fn settings_bring_the_proxy_protocol_the_lists_the_size_and_tls() {
     ] {
         assert!(world.postconf(instance).contains(wanted), "{wanted}");
     }
+    assert_eq!(wanted(&world), [["postfix.service", "postfix@-.service"], ["postfix.service", ""]], "INSTANCES=mx");
     let replies = world.path("host/etc/postfix/replyfleet/dnsbl_reply");
     assert!(
         fs::read_to_string(&replies).unwrap().ends_with("\nabc123.zen.dq.spamhaus.net zen.spamhaus.org\n"),
@@ -298,4 +299,37 @@ fn settings_bring_the_proxy_protocol_the_lists_the_size_and_tls() {
     assert_golden(&world, MX, "mx");
     assert_golden(&world, SENDER_INSTANCE, "out");
     assert!(!fs::read_to_string(&replies).unwrap().contains("abc123"));
+
+    // With IPv6 only the worker still reaches the sender, by 127.0.0.1.
+    fs::write(&env, "INET_INTERFACES=all\nINET_PROTOCOLS=ipv6\nINSTANCES=out\n").unwrap();
+    assert_eq!(configure(), (Some(0), String::new()));
+    assert!(world.postconf(MX).contains("inet_protocols = ipv6\n") && world.postconf(SENDER_INSTANCE).contains("inet_protocols = all\n"));
+    assert_eq!(wanted(&world), [["postfix.service", "postfix@postfix-out.service"], ["postfix@out.service", ""]], "INSTANCES=out");
+    let start = r#"postfix stop; postmulti -i postfix-out -p stop; set -e; postmulti -i postfix-out -p start; postmulti -i postfix-out -p status"#;
+    let (status, text) = said(world.command("sh").args(["-c", start]));
+    assert_eq!(status, Some(0), "{text}");
+    let talk = Talk::with_the_sender().say("EHLO client.example.org");
+    assert_answers(&world, &[("the worker's", talk, &["220 localhost", "250"])]);
+}
+
+/// The units that systemd starts: with the generator of Debian 12, and without it, as on Debian 13.
+fn wanted(world: &World) -> [[String; 2]; 2] {
+    let script = r#"
+        mkdir -p "$1"
+        if [ "$2" = 12 ]; then touch "$1/postfix-instance-generator"; fi
+        mount --bind "$1" /usr/lib/systemd/system-generators
+        for unit in postfix.service postfix@-.service postfix@postfix-out.service postfix@out.service; do
+            status=0
+            "$3" "$unit" || status=$?
+            case $status in 0) echo "$unit" ;; 1) ;; *) exit "$status" ;; esac
+        done
+        umount /usr/lib/systemd/system-generators"#;
+    ["12", "13"].map(|debian| {
+        let mut command = world.command("sh");
+        command.args(["-euc", script, "sh"]).arg(world.path(&format!("generators-{debian}"))).arg(debian);
+        let (status, text) = said(command.arg(repository().join("ami/files/usr/lib/replyfleet/postfix-is-wanted")));
+        assert_eq!(status, Some(0), "{text}");
+        let mut units = text.lines().map(str::to_owned);
+        [(); 2].map(|()| units.next().unwrap_or_default())
+    })
 }
