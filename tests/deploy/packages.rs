@@ -263,6 +263,19 @@ fn a_purge_keeps_unanswered_mail_and_what_is_somebodys_own_and_says_so() {
 }
 
 #[test]
+fn a_purge_ends_well_where_the_folders_are_file_systems_of_their_own() {
+    let Some(tree) = tree_with_packages(Programs::Small) else { return };
+    tree.say("for d in spool lib cache; do mkdir -p /var/$d/replyfleet; mount -t tmpfs tmpfs /var/$d/replyfleet; done");
+    tree.say(INSTALL);
+    tree.say("touch /var/spool/replyfleet/tmp/cut /var/lib/replyfleet/ledger.db; mkdir /var/spool/replyfleet/lost+found");
+    let said = tree.say(PURGE);
+    assert!(!said.contains("kept"), "{said}");
+    assert_eq!(tree.say("find /var/spool/replyfleet /var/lib/replyfleet /var/cache/replyfleet -mindepth 1"), "");
+    let state = tree.run("dpkg-query -W -f '${db:Status-Abbrev}' replyfleet");
+    assert_ne!(String::from_utf8_lossy(&state.stdout), "pH ", "half purged");
+}
+
+#[test]
 fn a_fresh_machine_says_what_is_to_be_edited_and_helps() {
     let Some(tree) = tree_with_packages(Programs::Real) else { return };
     tree.say(INSTALL);
