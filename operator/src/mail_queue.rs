@@ -48,8 +48,10 @@ const LOOK_EVERY_AT_THE_END: Duration = Duration::from_secs(2);
 const FLUSH_EVERY: Duration = Duration::from_secs(300);
 /// How often the log is told that a queue cannot be read, and what is still waited for.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// A worker that ends may wait so much longer than its `worker.stop_timeout_s` says: for a long poll that it began, 25 s, and 7 s more.
-const STOP_GRACE: Duration = Duration::from_secs(35);
+/// So much longer than its `worker.stop_timeout_s` a worker may put mail into the queue, counted from when this process hears of the
+/// end. The worker's own end: 25 s for a long poll that it began, 7 s to give back. And it may hear of it later: it asks every 5 s,
+/// and a call may take 4 s. That is 41 s; the rest is for a machine that is busy.
+const STOP_GRACE: Duration = Duration::from_secs(60);
 /// The longest that completing the lifecycle hook takes.
 const HOOK_MAX: Duration = Duration::from_secs(30);
 
