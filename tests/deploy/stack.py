@@ -288,10 +288,10 @@ def machines():
 
 
 def schema(data):
-    """What cloud-init says against user-data; nothing where it is not installed."""
+    """What cloud-init says against user-data: nothing, where it is right; None where cloud-init is not installed."""
     program = shutil.which("cloud-init")
     if not program:
-        return ""
+        return None
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(data)
         file.flush()

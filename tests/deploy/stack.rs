@@ -265,7 +265,7 @@ fn the_machines_settings_are_settings_and_their_user_data_has_no_secret() {
             assert_eq!(secrets.contains("DATABASE_SECRET_ARN"), role == "worker");
             assert!(machine["bytes"].as_u64().unwrap() < USER_DATA_BYTES_MAX as u64 / 2, "room for more settings");
             assert_eq!(machine["secrets"], json!([]), "a secret's value in user-data");
-            assert_eq!(machine["schema"], json!(""), "cloud-init's own check");
+            assert!(machine["schema"].is_null() || machine["schema"] == "", "cloud-init's own check: {}", machine["schema"]);
         }
         let units = machines[number]["worker"]["units"].to_string();
         assert_eq!(units.contains("replyfleet-mail-queue.service"), case["SmtpReplies"] == "direct", "{units}");
@@ -288,6 +288,9 @@ fn the_machines_settings_are_settings_and_their_user_data_has_no_secret() {
     let secrets = |case: usize| machines[case]["worker"]["files"]["/etc/replyfleet/secrets.env"].as_str().unwrap().to_owned();
     assert!(secrets(2).contains("DATABASE_ENGINE=mariadb\n") && secrets(2).contains("DATABASE_PORT=3306\n"), "{}", secrets(2));
     assert!(secrets(4).contains("DATABASE_HOST=db.example.net\n") && secrets(4).contains("secret:db\n"), "{}", secrets(4));
+    if machines[0]["mx"]["schema"].is_null() {
+        skipped("no cloud-init: nobody has checked the user-data but we");
+    }
 }
 
 #[test]

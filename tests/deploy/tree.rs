@@ -56,7 +56,13 @@ impl Tree {
             skipped("no layer can be put over this machine's tree: no overlayfs, or no right to mount");
             return None;
         }
-        Some(Self { holder, root: dir.path().join("root"), _dir: dir })
+        let tree = Self { holder, root: dir.path().join("root"), _dir: dir };
+        // What is mounted below / is not in the layers: a machine with a file system of its own for /usr or /var has an empty folder there.
+        if !tree.run("dpkg-query -W libc6 systemd").status.success() {
+            skipped("the tree is not this machine's: it has not dpkg's list, or no libc6 and systemd in it (a file system of its own below /?)");
+            return None;
+        }
+        Some(tree)
     }
 
     /// Where a path of the tree is to be found from outside.
