@@ -3,10 +3,11 @@
 
 use std::{
     fs,
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ const REQUESTER: &str = "somebody@requester.test";
 struct Machine {
     dir: tempfile::TempDir,
     postfix: Child,
-    relay: u16,
+    relay: SocketAddrV4,
     metadata: Metadata,
     group: AutoScaling,
     cloudwatch: Endpoint,
@@ -50,11 +51,13 @@ fn can_run() -> bool {
     false
 }
 
-/// A port of loopback on which nobody listens, which the listener keeps for us until it is dropped.
-fn port() -> (TcpListener, u16) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    (listener, port)
+/// An address of loopback on which nobody listens until the test does. It is this test's alone, and its port is none that the kernel
+/// hands out (it begins at 32768): nothing has to hold it meanwhile.
+fn nobodys_address() -> SocketAddrV4 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = (std::process::id() << 3) + COUNT.fetch_add(1, Ordering::Relaxed) % 8;
+    // From 127.16.0.0 on: the ones below are other people's.
+    SocketAddrV4::new(Ipv4Addr::from(0x7f10_0000 + number % 0xe0_0000), 2_526)
 }
 
 impl Machine {
@@ -65,12 +68,14 @@ impl Machine {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
         assert!(Command::new("chown").arg("postfix").arg(dir.path().join("data")).status().unwrap().success());
-        let (_, relay) = port();
+        let relay = nobodys_address();
         let main = format!(
             "compatibility_level = 3.6\nqueue_directory = DIR/queue\ndata_directory = DIR/data\nmaillog_file_prefixes = DIR\nmaillog_file = DIR/mail.log\n\
              inet_interfaces = loopback-only\ninet_protocols = ipv4\nmyhostname = mx.test\nmydestination =\nalias_maps =\nlocal_recipient_maps =\n\
-             relayhost = [127.0.0.1]:{relay}\nsmtp_tls_security_level = none\nminimal_backoff_time = 1h\nmaximal_backoff_time = 1h\n\
-             queue_run_delay = 1h\nbounce_queue_lifetime = 1d\nmaximal_queue_lifetime = 1d\n"
+             relayhost = [{}]:{}\nsmtp_tls_security_level = none\nminimal_backoff_time = 1h\nmaximal_backoff_time = 1h\n\
+             queue_run_delay = 1h\nbounce_queue_lifetime = 1d\nmaximal_queue_lifetime = 1d\n",
+            relay.ip(),
+            relay.port()
         );
         fs::write(dir.path().join("etc/main.cf"), main.replace("DIR", dir.path().to_str().unwrap())).unwrap();
         fs::write(dir.path().join("etc/master.cf"), SERVICES).unwrap();
@@ -105,14 +110,22 @@ impl Machine {
         files(&self.path("queue/deferred"))
     }
 
-    /// The relay comes up. It is killed with the child.
+    /// The relay comes up, and listens. It is killed with the child.
     fn relay(&self) -> Relay {
-        let sink = Command::new("smtp-sink").args(["-u", "nobody", &format!("127.0.0.1:{}", self.relay), "16"]).spawn().unwrap();
-        Relay(sink)
+        let sink = Command::new("smtp-sink").args(["-u", "nobody", &self.relay.to_string(), "16"]).spawn().unwrap();
+        let relay = Relay(sink);
+        // What is flushed before that is not tried again within the hour.
+        wait_for("the relay", SOON, || TcpStream::connect(self.relay).ok());
+        relay
     }
 
     /// Starts the service, and waits until it is ready.
     fn watch(&self, more: &[&str]) -> Service {
+        self.watch_by(&[], more)
+    }
+
+    /// The same, by a program that runs it as the same process.
+    fn watch_by(&self, runner: &[&str], more: &[&str]) -> Service {
         let settings = format!(
             r#"
             queue = {{ url = "spool:/nowhere/spool" }}
@@ -140,7 +153,7 @@ impl Machine {
         let file = fs::File::create(&log).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--no-new-privs", "--reuid=nobody", "--regid=nogroup", "--groups=postdrop", "--inh-caps=-all", "--bounding-set=-all"]);
-        command.arg(copy).args(["mail-queue", "--hook", "mail-queue", "--config-directory"]).arg(self.path("etc")).args(more);
+        command.args(runner).arg(copy).args(["mail-queue", "--hook", "mail-queue", "--config-directory"]).arg(self.path("etc")).args(more);
         command.arg("--config").arg(self.path("replyfleet.toml"));
         command.env("AWS_ENDPOINT_URL_AUTO_SCALING", &self.group.url).env("AWS_ENDPOINT_URL_CLOUDWATCH", self.cloudwatch.endpoint());
         command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "500000").env_remove("WATCHDOG_PID");
@@ -214,6 +227,31 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What strace(1) sees the service and its programs do, from its start to the end of the machine: it looks, flushes, publishes, and
+/// completes the hook. `None`, said, where it cannot run.
+pub(crate) fn traced() -> Option<String> {
+    if !can_run() {
+        return None;
+    }
+    let machine = Machine::start();
+    machine.send();
+    let relay = machine.relay();
+    let log = machine.path("strace");
+    fs::write(&log, "").unwrap();
+    fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap(); // the service is another user
+    let service = machine.watch_by(&["strace", "-D", "-f", "-q", "-o", log.to_str().unwrap()], &["--quiet-s", "0"]);
+    wait_for("the metrics", SOON, || machine.last("mail_queue_depth"));
+    machine.metadata.set(STATE, "Terminated");
+    wait_for("the hook's completion", SOON, || machine.has_completed().then_some(()));
+    assert_eq!(machine.deferred(), 0, "it flushes");
+    let process = service.child.id().to_string();
+    let (status, said) = service.stop();
+    assert!(status.success(), "{status}: {said}");
+    drop(relay);
+    let is_last = |line: &str| line.strip_prefix(&process).is_some_and(|rest| rest.trim() == "+++ exited with 0 +++");
+    Some(wait_for("strace to write down the end", SOON, || fs::read_to_string(&log).ok().filter(|text| text.lines().any(is_last))))
 }
 
 #[test]

@@ -10,9 +10,17 @@ use std::{
 };
 
 use replyfleet::settings::Settings;
-use replyfleet_tests::{installation::Installation, program, repository, skipped, wait_for};
+use replyfleet_tests::{
+    installation::{Installation, aws},
+    program, repository, skipped, wait_for,
+    web::{Answer, serve},
+};
+use serde_json::json;
 
-use crate::packages::{Programs, tree_with_packages};
+use crate::{
+    mail_queue,
+    packages::{Programs, tree_with_packages},
+};
 
 /// How long anything may take that should be quick.
 const SOON: Duration = Duration::from_secs(60);
@@ -185,17 +193,56 @@ fn unit_lets_through(unit: &str, sets: &str, log: &str) {
     }
 }
 
-#[test]
-fn units_let_the_programs_do_what_they_do() {
+/// What systemd says of its sets of system calls; `None`, said, where it or strace(1) cannot be asked.
+fn sets() -> Option<String> {
     let sets = Command::new("systemd-analyze").args(["--no-pager", "syscall-filter"]).output().ok().filter(|output| output.status.success());
     let Some(sets) = sets.map(|output| String::from_utf8(output.stdout).unwrap()) else {
         skipped("systemd is missing");
-        return;
+        return None;
     };
     if !Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success()) {
         skipped("strace is missing, or may not trace here");
-        return;
+        return None;
     }
+    Some(sets)
+}
+
+#[test]
+fn units_let_a_machine_fetch_its_secrets() {
+    let Some(sets) = sets() else { return };
+    let endpoint = serve(|request| {
+        let text = if String::from_utf8_lossy(&request.body).contains("worker") {
+            json!({"smtp_password": "password", "dkim": {"a.pem": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}}).to_string()
+        } else {
+            "0123456789abcdef0123456789abcdef".into()
+        };
+        Answer::new(200, json!({"ARN": "arn", "Name": "name", "SecretString": text}).to_string())
+    });
+    let installation = Installation::new();
+    installation.change("reply = {", |line| format!("{line}\naws = {}", aws(&endpoint)));
+    installation.write("secrets.env", "SECRET_KEY_ARN=key\nWORKER_SECRET_ARN=worker\n");
+    let group = String::from_utf8(Command::new("id").arg("-gn").output().unwrap().stdout).unwrap();
+    let (program, directory, names) = (program("replyfleet"), installation.path("secrets"), installation.path("secrets.env"));
+    let program = [program.to_str().unwrap(), "secrets", "--group", group.trim(), "--timeout-s", "60"];
+    let folders = ["--directory", directory.to_str().unwrap(), "--names", names.to_str().unwrap()];
+    let log = watched(&installation, "secrets.strace", &[&program[..], &folders[..]].concat()).ended();
+    assert!(directory.join("dkim/a.pem").exists() && directory.join("worker.env").exists());
+    unit_lets_through("replyfleet-secrets.service", &sets, &log);
+}
+
+#[test]
+fn units_let_a_machine_watch_and_empty_its_mail_queue() {
+    let Some(sets) = sets() else { return };
+    let Some(log) = mail_queue::traced() else { return };
+    // What setpriv(1), which is systemd's here, has done before is not in it.
+    assert!(calls(&log).next().is_some_and(|(name, rest)| name == "execve" && rest.contains("mail-queue")), "{log}");
+    assert!(log.contains("postqueue") && log.contains("/proc/meminfo"), "its programs, and its figures");
+    unit_lets_through("replyfleet-mail-queue.service", &sets, &log);
+}
+
+#[test]
+fn units_let_the_programs_do_what_they_do() {
+    let Some(sets) = sets() else { return };
     let installation = Installation::new();
     let socket = installation.path("lmtp.sock");
     let lmtp = format!("enqueuer = {{ lmtp = [\"unix:{}\"] }}\nmetrics = {{ host = true }}", socket.display());
