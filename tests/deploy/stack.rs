@@ -288,7 +288,8 @@ fn the_machines_settings_are_settings_and_their_user_data_has_no_secret() {
     let secrets = |case: usize| machines[case]["worker"]["files"]["/etc/replyfleet/secrets.env"].as_str().unwrap().to_owned();
     assert!(secrets(2).contains("DATABASE_ENGINE=mariadb\n") && secrets(2).contains("DATABASE_PORT=3306\n"), "{}", secrets(2));
     assert!(secrets(4).contains("DATABASE_HOST=db.example.net\n") && secrets(4).contains("secret:db\n"), "{}", secrets(4));
-    if machines[0]["mx"]["schema"].is_null() {
+    // Its package would change how a machine begins: only the long test installs it.
+    if machines[0]["mx"]["schema"].is_null() && std::env::var_os("REPLYFLEET_LONG").is_some() {
         skipped("no cloud-init: nobody has checked the user-data but we");
     }
 }
