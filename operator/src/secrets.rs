@@ -31,15 +31,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Args)]
 pub(crate) struct SecretsArguments {
-    /// The file that names the secrets, lines KEY=VALUE: SECRET_KEY_ARN, WORKER_SECRET_ARN, DATABASE_SECRET_ARN and, for the last,
+    /// The file that names the secrets, lines KEY=VALUE: SECRET_KEY_ARN, MX_SECRET_ARN, WORKER_SECRET_ARN, DATABASE_SECRET_ARN and, for the last,
     /// DATABASE_ENGINE (postgres or mysql), DATABASE_HOST, DATABASE_PORT, DATABASE_NAME and DATABASE_ROOTS (a PEM file: the only
     /// authorities to trust, and then the host's name is verified).
     #[arg(long, default_value = "/etc/replyfleet/secrets.env")]
     names: PathBuf,
-    /// Where the secrets are put: secret.key, worker.env (for systemd's EnvironmentFile=) and dkim/.
+    /// Where the secrets are put: secret.key, spamhaus.key, worker.env (for systemd's EnvironmentFile=) and dkim/.
     #[arg(long, default_value = "/run/replyfleet/secrets")]
     directory: PathBuf,
-    /// The group that may read secret.key and the keys in dkim/; worker.env is for its owner only.
+    /// The group that may read secret.key and the keys in dkim/; worker.env and spamhaus.key are for their owner only.
     #[arg(long, default_value = "replyfleet")]
     group: String,
     /// For how many seconds a failing call is tried again.
@@ -55,6 +55,7 @@ pub(crate) async fn run(arguments: &SecretsArguments, config: &Path) -> anyhow::
     let deadline = Instant::now() + Duration::from_secs(arguments.timeout_s);
     let fetched = Fetched {
         secret_key: fetch(&manager, names.secret_key.as_deref(), deadline).await?,
+        mx: fetch(&manager, names.mx.as_deref(), deadline).await?,
         worker: fetch(&manager, names.worker.as_deref(), deadline).await?,
         database: fetch(&manager, names.database.as_ref().map(|database| database.secret.as_str()), deadline).await?,
     };

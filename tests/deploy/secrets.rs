@@ -93,15 +93,16 @@ fn a_machine_fetches_its_secrets_and_only_those_may_read_them_who_should() {
     let unique = std::process::id();
     let key = make(&endpoint, &format!("key-{unique}"), KEY);
     let worker = make(&endpoint, &format!("worker-{unique}"), &json!({"smtp_password": PASSWORD, "dkim": {"rf2026a.pem": PEM}}).to_string());
+    let mx = make(&endpoint, &format!("mx-{unique}"), &json!({"spamhaus_key": "abc123"}).to_string());
     let database = make(&endpoint, &format!("database-{unique}"), &json!({"username": "ledger", "password": PASSWORD}).to_string());
     let names = format!(
-        "SECRET_KEY_ARN={key}\nWORKER_SECRET_ARN={worker}\nDATABASE_SECRET_ARN={database}\nDATABASE_ENGINE=postgres\n\
+        "SECRET_KEY_ARN={key}\nMX_SECRET_ARN={mx}\nWORKER_SECRET_ARN={worker}\nDATABASE_SECRET_ARN={database}\nDATABASE_ENGINE=postgres\n\
          DATABASE_HOST=db.test\nDATABASE_PORT=5432\nDATABASE_NAME=ledger\n"
     );
     let machine = Machine::new(&endpoint, &names);
     let (status, text) = machine.fetch(30);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("3 files") && text.contains("3 of them new"), "{text}");
+    assert!(text.contains("4 files") && text.contains("4 of them new"), "{text}");
     for secret in [KEY, PASSWORD, "AAAA"] {
         assert!(!text.contains(secret), "{text}");
     }
@@ -109,8 +110,9 @@ fn a_machine_fetches_its_secrets_and_only_those_may_read_them_who_should() {
     let environment = machine.read("worker.env");
     assert!(environment.contains("REPLYFLEET_DATABASE_URL=\"postgres://ledger:p%40ss%2Fw%22o%24rd@db.test:5432/ledger?sslmode=require\"\n"));
     assert!(environment.contains("REPLYFLEET_SMTP_PASSWORD=\"p@ss/w\\\"o\\$rd\"\n"), "{environment}");
-    let modes = ["", "dkim", "secret.key", "dkim/rf2026a.pem", "worker.env"].map(|name| machine.mode(name));
-    assert_eq!(modes, [0o710, 0o710, 0o640, 0o640, 0o600]);
+    assert_eq!(machine.read("spamhaus.key"), "abc123\n");
+    let modes = ["", "dkim", "secret.key", "dkim/rf2026a.pem", "worker.env", "spamhaus.key"].map(|name| machine.mode(name));
+    assert_eq!(modes, [0o710, 0o710, 0o640, 0o640, 0o600, 0o600]);
     let group = |name: &str| fs::metadata(machine.dir.path().join("secrets").join(name)).unwrap().gid();
     assert_eq!((group("secret.key"), group("dkim/rf2026a.pem")), (group(""), group("")));
     // The programs take the file as it is.

@@ -21,9 +21,13 @@ const KEY_NAME_BYTES_MAX: usize = 100;
 /// Where DKIM keys lie below the folder.
 pub(super) const DKIM: &str = "dkim";
 
+/// The file with Spamhaus' key, where `postfix-configure` looks for it.
+pub(super) const SPAMHAUS: &str = "spamhaus.key";
+
 /// The secrets' texts, of those that are named.
 pub(super) struct Fetched {
     pub(super) secret_key: Option<Redacted>,
+    pub(super) mx: Option<Redacted>,
     pub(super) worker: Option<Redacted>,
     pub(super) database: Option<Redacted>,
 }
@@ -36,6 +40,13 @@ pub(super) struct SecretFile {
     pub(super) content: Redacted,
     /// Whether the group may read it; else only its owner, which is root.
     pub(super) is_for_group: bool,
+}
+
+/// `{"spamhaus_key": "..."}`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Mx {
+    spamhaus_key: String,
 }
 
 /// `{"smtp_password": "...", "dkim": {"rf2026a.pem": "-----BEGIN ..."}}`.
@@ -66,6 +77,15 @@ pub(super) fn files(names: &Names, fetched: &Fetched) -> anyhow::Result<Vec<Secr
     if let Some(text) = &fetched.secret_key {
         Secret::from_text(text.expose()).context("the secret of SECRET_KEY_ARN")?;
         files.push(for_group("secret.key".into(), text.expose()));
+    }
+    if let Some(text) = &fetched.mx {
+        let mx: Mx = json("MX_SECRET_ARN", r#"{"spamhaus_key": "..."}, which may be left out"#, text)?;
+        let key = mx.spamhaus_key.trim();
+        let is_key = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        ensure!(is_key, "the secret of MX_SECRET_ARN: spamhaus_key: expected lower-case letters and digits");
+        if !key.is_empty() {
+            files.push(SecretFile { name: SPAMHAUS.into(), content: Redacted::new(format!("{key}\n")), is_for_group: false });
+        }
     }
     let mut environment = String::new();
     if let (Some(database), Some(text)) = (&names.database, &fetched.database) {
@@ -142,7 +162,7 @@ mod tests {
 
     fn fetched(key: &str, worker: &str, database: &str) -> Fetched {
         let some = |text: &str| Some(Redacted::new(text.to_owned()));
-        Fetched { secret_key: some(key), worker: some(worker), database: some(database) }
+        Fetched { secret_key: some(key), mx: None, worker: some(worker), database: some(database) }
     }
 
     fn login(password: &str) -> String {
@@ -171,6 +191,26 @@ mod tests {
         let script = format!("{}; printf %s \"$REPLYFLEET_SMTP_PASSWORD\"", lines[1]);
         let read = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         assert_eq!(String::from_utf8(read.stdout).unwrap(), "a\"b$c`d\\e f'g");
+    }
+
+    /// What is made of an MX's secret.
+    fn of_mx(text: &str) -> anyhow::Result<Vec<SecretFile>> {
+        let names = Names::parse("SECRET_KEY_ARN=a\nMX_SECRET_ARN=b\n").unwrap();
+        let some = |text: &str| Some(Redacted::new(text.to_owned()));
+        files(&names, &Fetched { secret_key: some(KEY), mx: some(text), worker: None, database: None })
+    }
+
+    #[test]
+    fn spamhaus_key_becomes_a_file_for_root_alone_and_may_be_left_out() {
+        let files = of_mx("{\"spamhaus_key\": \" abc123 \"}").unwrap();
+        let shown: Vec<(&str, bool)> = files.iter().map(|file| (file.name.as_str(), file.is_for_group)).collect();
+        assert_eq!(shown, [("secret.key", true), ("spamhaus.key", false)]);
+        assert_eq!(of(&files, "spamhaus.key"), "abc123\n");
+        assert_eq!(of_mx("{}").unwrap().len(), 1, "no key yet");
+        for text in ["hunter2", "{\"hunter2\": \"\"}", "{\"spamhaus_key\": \"hunter2.\"}", "{\"spamhaus_key\": \"hunter2\\nx=y\"}"] {
+            let error = format!("{:#}", of_mx(text).unwrap_err());
+            assert!(error.contains("MX_SECRET_ARN") && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::content::{DKIM, SecretFile};
+use super::content::{DKIM, SPAMHAUS, SecretFile};
 
 /// For the owner only: so everything is made, and so it is until it is complete.
 const FILE_MODE: u32 = 0o600;
@@ -38,7 +38,7 @@ impl Folder {
         Ok(Self { path: path.to_owned(), group })
     }
 
-    /// Writes all files, and removes DKIM keys that are not among them; returns how many files are new or have changed.
+    /// Writes all files, and removes DKIM keys and Spamhaus' key that are not among them; returns how many files are new or have changed.
     ///
     /// # Errors
     /// The file, and what the system said.
@@ -52,7 +52,7 @@ impl Folder {
             let is_changed = self.write_file(&path, file).with_context(|| format!("cannot write {}", path.display()))?;
             changed += usize::from(is_changed);
         }
-        self.forget(files).with_context(|| format!("cannot remove an old key in {}", self.path.join(DKIM).display()))?;
+        self.forget(files).with_context(|| format!("cannot remove an old key in {}", self.path.display()))?;
         Ok(changed)
     }
 
@@ -93,6 +93,10 @@ impl Folder {
     }
 
     fn forget(&self, files: &[SecretFile]) -> io::Result<()> {
+        let spamhaus = self.path.join(SPAMHAUS);
+        if spamhaus.exists() && files.iter().all(|file| file.name != SPAMHAUS) {
+            fs::remove_file(spamhaus)?;
+        }
         for entry in fs::read_dir(self.path.join(DKIM))? {
             let entry = entry?;
             let is_named = entry.file_name().to_str().is_some_and(|name| files.iter().any(|file| file.name == format!("{DKIM}/{name}")));
@@ -130,6 +134,10 @@ mod tests {
         let folder = Folder { path: dir.path().join("run/secrets"), group: fs::metadata(dir.path()).unwrap().gid() };
         let files = [file("secret.key", "a\n", true), file("dkim/one.pem", "b\n", true), file("worker.env", "c\n", false)];
         assert_eq!(folder.write(&files).unwrap(), 3);
+        assert_eq!(folder.write(&[file("spamhaus.key", "d\n", false)]).unwrap(), 1);
+        assert!(folder.path.join("spamhaus.key").exists() && !folder.path.join("dkim/one.pem").exists());
+        assert_eq!(folder.write(&files).unwrap(), 1, "the key that was forgotten");
+        assert!(!folder.path.join("spamhaus.key").exists(), "a key that is no longer in the secret");
         let mode = |name: &str| fs::metadata(folder.path.join(name)).unwrap().mode() & 0o7777;
         assert_eq!([mode(""), mode("dkim"), mode("secret.key"), mode("dkim/one.pem"), mode("worker.env")], [0o710, 0o710, 0o640, 0o640, 0o600]);
         assert_eq!(folder.write(&files).unwrap(), 0, "nothing has changed");

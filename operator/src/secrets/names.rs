@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 
 /// All keys.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "SECRET_KEY_ARN",
+    "MX_SECRET_ARN",
     "WORKER_SECRET_ARN",
     "DATABASE_SECRET_ARN",
     "DATABASE_ENGINE",
@@ -24,6 +25,8 @@ const KEYS: [&str; 8] = [
 pub(super) struct Names {
     /// The secret with the installation's secret key.
     pub(super) secret_key: Option<String>,
+    /// The secret with what only an MX has.
+    pub(super) mx: Option<String>,
     /// The secret with what only a worker has.
     pub(super) worker: Option<String>,
     /// The ledger's database.
@@ -84,7 +87,7 @@ impl Names {
             }
         }
         let mut take = |key: &str| values.remove(key);
-        let (secret_key, worker) = (take("SECRET_KEY_ARN"), take("WORKER_SECRET_ARN"));
+        let (secret_key, mx, worker) = (take("SECRET_KEY_ARN"), take("MX_SECRET_ARN"), take("WORKER_SECRET_ARN"));
         let database = match take("DATABASE_SECRET_ARN") {
             Some(secret) => {
                 let mut needed = |key: &str| take(key).with_context(|| format!("{key} is missing beside DATABASE_SECRET_ARN"));
@@ -101,7 +104,7 @@ impl Names {
         if let Some(key) = values.keys().next() {
             bail!("{key} without DATABASE_SECRET_ARN");
         }
-        let names = Self { secret_key, worker, database };
+        let names = Self { secret_key, mx, worker, database };
         ensure!(names != Self::default(), "it names no secret; a machine that has none does without this file");
         Ok(names)
     }
@@ -109,7 +112,7 @@ impl Names {
     /// The region of the first secret that is named by its ARN (`arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME`).
     pub(super) fn region(&self) -> Option<String> {
         let database = self.database.as_ref().map(|database| &database.secret);
-        let named = [self.secret_key.as_ref(), self.worker.as_ref(), database];
+        let named = [self.secret_key.as_ref(), self.mx.as_ref(), self.worker.as_ref(), database];
         named.into_iter().flatten().find_map(|arn| {
             let mut parts = arn.split(':');
             (parts.next() == Some("arn")).then(|| parts.nth(2).map(str::to_owned)).flatten()
@@ -134,15 +137,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workers_file_names_all_of_it_and_an_mx_only_the_key() {
+    fn a_workers_file_names_all_of_it_and_an_mx_the_key_and_its_own() {
         let text = "# who made it\n\nSECRET_KEY_ARN=arn:aws:secretsmanager:eu-west-1:1:secret:key-AbCdEf\nWORKER_SECRET_ARN='worker'\n\
                     DATABASE_SECRET_ARN=\"db\"\nDATABASE_ENGINE=mariadb\nDATABASE_HOST=db.example.com\nDATABASE_PORT=\nDATABASE_NAME=ledger\n";
         let names = Names::parse(text).unwrap();
         let database = names.database.as_ref().unwrap();
         assert_eq!((names.worker.as_deref(), database.secret.as_str(), database.engine), (Some("worker"), "db", Engine::Mysql));
         assert_eq!((database.port, database.roots.as_deref(), names.region().as_deref()), (3_306, None, Some("eu-west-1")));
-        let names = Names::parse("SECRET_KEY_ARN=replyfleet/key\n").unwrap();
+        let names = Names::parse("SECRET_KEY_ARN=replyfleet/key\nMX_SECRET_ARN=replyfleet/mx\n").unwrap();
         assert_eq!((names.secret_key.as_deref(), names.database.is_none(), names.region()), (Some("replyfleet/key"), true, None));
+        assert_eq!((names.mx.as_deref(), names.worker), (Some("replyfleet/mx"), None));
     }
 
     #[test]
