@@ -137,6 +137,7 @@ def allowed():
         "get a backup": lambda c: c("s3").get_object(Bucket=of["Backups"], Key="dump"),
         "delete a backup": lambda c: c("s3").delete_object(Bucket=of["Backups"], Key="dump"),
         "read the secret key": lambda c: c("secretsmanager").get_secret_value(SecretId=of["SecretKey"]),
+        "read the MXs' secret": lambda c: c("secretsmanager").get_secret_value(SecretId=of["MxSecret"]),
         "read the database's password": lambda c: c("secretsmanager").get_secret_value(SecretId=of["DatabaseSecret"]),
         "write a secret": lambda c: c("secretsmanager").put_secret_value(SecretId=of["SecretKey"], SecretString="x"),
         "read the settings": lambda c: c("ssm").get_parameter(Name=of["WorkerSettings"]),

@@ -43,7 +43,7 @@ const NOT_KEPT: [&str; 9] = [
 ];
 
 /// What is left of a stack that is gone: what cannot be made again.
-const RETAINED: [&str; 5] = ["Backups", "Catalogue", "Key", "SecretKey", "WorkerSecret"];
+const RETAINED: [&str; 6] = ["Backups", "Catalogue", "Key", "MxSecret", "SecretKey", "WorkerSecret"];
 
 fn world(made: Result<Ministack, NoWorld>) -> Option<Ministack> {
     match made {
@@ -194,7 +194,7 @@ fn each_role_may_do_what_it_needs_and_nothing_else() {
 fn table() -> Value {
     const YES: bool = true;
     const NO: bool = false;
-    let rows: [(&str, [bool; 4]); 27] = [
+    let rows: [(&str, [bool; 4]); 28] = [
         // What is tried                MX, worker, operator, catalogue
         ("send to the queue", [YES, NO, YES, NO]),
         ("receive from the queue", [NO, YES, YES, NO]),
@@ -214,6 +214,7 @@ fn table() -> Value {
         ("get a backup", [NO, NO, NO, NO]),
         ("delete a backup", [NO, NO, NO, NO]),
         ("read the secret key", [YES, YES, YES, NO]),
+        ("read the MXs' secret", [YES, NO, NO, NO]),
         ("read the database's password", [NO, YES, YES, NO]),
         ("write a secret", [NO, NO, NO, NO]),
         ("read the settings", [NO, NO, YES, NO]),
@@ -240,7 +241,8 @@ fn the_machines_settings_are_settings_and_their_user_data_has_no_secret() {
         json!({}),
         json!({"SmtpReplies": "relay", "RelayHost": "relay.example.net", "RelayPort": "2587", "RelayUser": "us"}),
         json!({"SmtpReplies": "relay", "RelayHost": "relay.example.net", "DatabaseEngine": "mariadb"}),
-        json!({"SmtpReplies": "direct", "MoreSettings": "[allowance]\nanswers_per_sender = 7\n"}),
+        json!({"SmtpReplies": "direct", "MoreSettings": "[allowance]\nanswers_per_sender = 7\n", "Postmaster": "ops@example.net",
+               "MxRelayHost": "relay.example.net", "MxRelayPort": "587"}),
         json!({"DatabaseHost": "db.example.net", "DatabaseSecretArn": "arn:aws:secretsmanager:us-east-1:000000000000:secret:db"}),
     ];
     let machines = ask(&ministack, &["machines"], &json!(cases));
@@ -263,6 +265,7 @@ fn the_machines_settings_are_settings_and_their_user_data_has_no_secret() {
             let secrets = machine["files"]["/etc/replyfleet/secrets.env"].as_str().unwrap();
             assert!(secrets.lines().all(|line| line.split_once('=').is_some_and(|(_, value)| !value.is_empty())), "{secrets}");
             assert_eq!(secrets.contains("DATABASE_SECRET_ARN"), role == "worker");
+            assert_eq!(secrets.contains("MX_SECRET_ARN"), role == "mx");
             assert!(machine["bytes"].as_u64().unwrap() < USER_DATA_BYTES_MAX as u64 / 2, "room for more settings");
             assert_eq!(machine["secrets"], json!([]), "a secret's value in user-data");
             assert!(machine["schema"].is_null() || machine["schema"] == "", "cloud-init's own check: {}", machine["schema"]);
@@ -284,6 +287,13 @@ fn the_machines_settings_are_settings_and_their_user_data_has_no_secret() {
     assert_eq!(smtp(2), Some(("relay.example.net".into(), 587, SmtpTls::Starttls, None)));
     assert_eq!(smtp(3), Some(("127.0.0.1".into(), 2_525, SmtpTls::None, None)));
     assert_eq!(settings(3, "worker").allowance.answers_per_sender.get(), 7, "MoreSettings");
+    assert_eq!(settings(0, "mx").postfix.postmaster, None);
+    assert_eq!(settings(3, "mx").postfix.postmaster.as_deref(), Some("ops@example.net"));
+    let relay = |case: usize| {
+        let postfix = machines[case]["mx"]["files"]["/etc/replyfleet/postfix.env"].as_str().unwrap();
+        postfix.lines().find_map(|line| line.strip_prefix("RELAYHOST=")).unwrap().to_owned()
+    };
+    assert_eq!((relay(0), relay(3)), (String::new(), "[relay.example.net]:587".into()));
     assert!(matches!(settings(0, "worker").send.ses, Some(SenderSettings::Ses(_))));
     let secrets = |case: usize| machines[case]["worker"]["files"]["/etc/replyfleet/secrets.env"].as_str().unwrap().to_owned();
     assert!(secrets(2).contains("DATABASE_ENGINE=mariadb\n") && secrets(2).contains("DATABASE_PORT=3306\n"), "{}", secrets(2));
