@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod image;
+mod interrupted;
 mod local_fleet;
 mod mail_queue;
 mod packages;
