@@ -11,6 +11,8 @@ group=$(printf '%s\n' "$*" | grep -oE 'mail-(mx|workers)' | head -n 1)
 case "$*" in
     *describe-stacks*StackStatus*) echo UPDATE_COMPLETE ;;
     *describe-stacks*Outputs*) printf 'QueueUrl\tqueue\nDeadLetterUrl\tdead\nLaunchTemplateVersion\t2\n' ;;
+    *describe-stacks*starts_with*) printf 'MailDomain\texample.com\nMailHostname\tmx.example.com\n' ;;
+    *get-email-identity*) printf 'dkim.eu-central-2.amazonses.com\ttoken1\ttoken2\n' ;;
     *describe-images*) echo available ;;
     *get-parameter*) echo ami-new ;;
     *get-queue-attributes*) echo 0 ;;
@@ -104,6 +106,7 @@ fn up_replaces_machines_of_an_older_version_whoever_made_the_newer_one() {
     assert_eq!(status, Some(0), "{text}");
     let started = account.calls("start-instance-refresh");
     assert!(started.len() == 1 && started[0].contains("mail-workers"), "{started:?}");
+    assert!(text.contains("token2._domainkey.example.com. CNAME token2.dkim.eu-central-2.amazonses.com.\n"), "SES's zone there: {text}");
 }
 
 #[test]
